@@ -1,0 +1,52 @@
+"""Recognition-parametrised models in JAX.
+
+    p(X, Z) = p(Z) ∏_jt p0(x_jt) f_jt(z_t|x_jt) / F_jt(z_t),   F_jt(z) = 1/N Σ_n f_jt(z|x_jt^n)
+
+Layers, each of which knows only those before it: `expfam`, `priors`, `normalizers`, `objectives` (pure
+functions of natural parameters), then `networks`, `factors`, `posteriors`, `auxiliaries`, `RPM`, and
+`train`.
+"""
+
+from rpm_jax import (
+    auxiliaries,
+    datasets,
+    expfam,
+    factors,
+    metrics,
+    networks,
+    normalizers,
+    objectives,
+    outputs,
+    posteriors,
+    priors,
+    train,
+)
+from rpm_jax.data import Batch, Data, as_data
+from rpm_jax.model import RPM
+from rpm_jax.train import EarlyStopping, WarmStart, fit, fit_seeds
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "RPM",
+    "Batch",
+    "Data",
+    "EarlyStopping",
+    "WarmStart",
+    "__version__",
+    "as_data",
+    "auxiliaries",
+    "datasets",
+    "expfam",
+    "factors",
+    "fit",
+    "fit_seeds",
+    "metrics",
+    "networks",
+    "normalizers",
+    "objectives",
+    "outputs",
+    "posteriors",
+    "priors",
+    "train",
+]

@@ -1,0 +1,38 @@
+"""Messages for arguments that do not fit: which one, what came, what was expected."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+
+def is_concrete(value: Any) -> bool:
+    """Whether the value is known now, outside of `jit` and other transformations."""
+    return not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(value))
+
+
+def require_finite(name: str, array: Array, advice: str = "") -> None:
+    """Raise `ValueError` where a known array holds NaN or infinity; traced arrays pass."""
+    if not is_concrete(array) or not jnp.issubdtype(array.dtype, jnp.inexact):
+        return
+    finite = np.isfinite(np.asarray(array))
+    if not finite.all():
+        where = tuple(int(i) for i in np.argwhere(~finite)[0])
+        raise ValueError(
+            f"{name} must be finite, got {int((~finite).sum())} NaN or infinite numbers of {finite.size}, "
+            f"the first at index {where}. {advice}".rstrip()
+        )
+
+
+def require_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
+    """Raise `ValueError` unless `value` is one of `choices`."""
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
+
+
+def require_positive_integer(name: str, value: Any) -> None:
+    """Raise `ValueError` unless `value` is an integer of at least 1."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+        raise ValueError(f"{name} must be a positive integer, got {value!r}")

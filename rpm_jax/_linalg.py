@@ -1,0 +1,140 @@
+"""Factorisations of symmetric positive-definite matrices that are safe and steady under `jit` on CPUs.
+
+jaxlib's CPU kernels for Cholesky factors and triangular solves hand their work to thread pools and wait:
+two batched calls that run at once can occupy every thread and wait for each other for ever, and on a busy
+machine a small matrix waits a whole time slice of the scheduler. On CPUs the factorisation here is
+therefore made of matrix products and elementwise operations alone, vectorised over the batch; other
+devices use their own batched kernels. Derivatives need no further factorisation: they are linear in the
+tangent and made of matrix products, in both modes of differentiation.
+"""
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+BLOCK = 16
+"""Rows and columns that are factorised at once; larger matrices go block by block."""
+
+
+def transpose(matrix: Array) -> Array:
+    """The matrix transpose of the last two axes."""
+    return jnp.swapaxes(matrix, -1, -2)
+
+
+def _factorise_by_kernel(matrix: Array) -> tuple[Array, Array]:
+    factor = lax.linalg.cholesky(matrix, symmetrize_input=False)
+    identity = jnp.broadcast_to(jnp.eye(matrix.shape[-1], dtype=matrix.dtype), matrix.shape)
+    return factor, lax.linalg.triangular_solve(factor, identity, left_side=True, lower=True)
+
+
+def _factorise_by_halves(matrix: Array) -> tuple[Array, Array]:
+    """L and L⁻¹ by recursion on 2 × 2 blocks, unrolled: for small matrices."""
+    size = matrix.shape[-1]
+    if size == 1:
+        factor = jnp.sqrt(matrix)
+        return factor, 1.0 / factor
+    half = size // 2
+    upper, upper_inverse = _factorise_by_halves(matrix[..., :half, :half])
+    side = matrix[..., half:, :half] @ transpose(upper_inverse)
+    lower, lower_inverse = _factorise_by_halves(matrix[..., half:, half:] - side @ transpose(side))
+    side_inverse = -lower_inverse @ (side @ upper_inverse)
+    zeros = jnp.zeros((*matrix.shape[:-2], half, size - half), matrix.dtype)
+
+    def assemble(upper: Array, side: Array, lower: Array) -> Array:
+        return jnp.concatenate(
+            [jnp.concatenate([upper, zeros], axis=-1), jnp.concatenate([side, lower], axis=-1)], axis=-2
+        )
+
+    return assemble(upper, side, lower), assemble(upper_inverse, side_inverse, lower_inverse)
+
+
+def _factorise_by_blocks(matrix: Array) -> tuple[Array, Array]:
+    """L and L⁻¹, right-looking, one block of columns of L and of rows of L⁻¹ at a time."""
+    size = matrix.shape[-1]
+    if size <= BLOCK:
+        return _factorise_by_halves(matrix)
+    num_blocks = -(-size // BLOCK)
+    padding = num_blocks * BLOCK - size
+    flat = matrix.reshape(-1, size, size)
+    flat = jnp.pad(flat, [(0, 0), (0, padding), (0, padding)])
+    rows = jnp.arange(num_blocks * BLOCK)
+    flat = flat + jnp.diag((rows >= size).astype(matrix.dtype))
+
+    def step(block: Array, carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        rest, factor, inverse = carry
+        start = block * BLOCK
+        panel = lax.dynamic_slice_in_dim(rest, start, BLOCK, axis=2)
+        _, corner_inverse = _factorise_by_halves(lax.dynamic_slice_in_dim(panel, start, BLOCK, axis=1))
+        panel = jnp.where((rows >= start)[:, None], panel @ transpose(corner_inverse), 0.0)
+        rest = rest - panel @ transpose(panel)
+        identity = (rows[None, :] == start + jnp.arange(BLOCK)[:, None]).astype(matrix.dtype)
+        left = lax.dynamic_slice_in_dim(factor, start, BLOCK, axis=1)
+        inverse_rows = corner_inverse @ (identity - left @ inverse)
+        factor = lax.dynamic_update_slice_in_dim(factor, panel, start, axis=2)
+        inverse = lax.dynamic_update_slice_in_dim(inverse, inverse_rows, start, axis=1)
+        return rest, factor, inverse
+
+    zeros = jnp.zeros_like(flat)
+    _, factor, inverse = lax.fori_loop(0, num_blocks, step, (flat, zeros, zeros))
+    factor, inverse = factor[:, :size, :size], inverse[:, :size, :size]
+    return factor.reshape(matrix.shape), inverse.reshape(matrix.shape)
+
+
+def _cholesky_with_inverse(matrix: Array) -> tuple[Array, Array]:
+    return lax.platform_dependent(matrix, cpu=_factorise_by_blocks, default=_factorise_by_kernel)
+
+
+@jax.custom_jvp
+def cholesky_with_inverse(matrix: Array) -> tuple[Array, Array]:
+    """The Cholesky factor of a positive-definite matrix, and the factor's inverse.
+
+    Args:
+        matrix: Symmetric positive-definite, shape (..., K, K). Elsewhere the result is NaN.
+
+    Returns:
+        L lower triangular with L Lᵀ = matrix, and L⁻¹; both of shape (..., K, K).
+    """
+    return _cholesky_with_inverse(matrix)
+
+
+@cholesky_with_inverse.defjvp
+def _(primals: tuple, tangents: tuple) -> tuple:
+    factor, inverse = cholesky_with_inverse(*primals)
+    (tangent,) = tangents
+    symmetric = 0.5 * (tangent + transpose(tangent))
+    inner = jnp.tril(inverse @ symmetric @ transpose(inverse))
+    diagonal = jnp.diagonal(inner, axis1=-2, axis2=-1)
+    inner = inner - 0.5 * jnp.eye(inner.shape[-1], dtype=inner.dtype) * diagonal[..., None]
+    return (factor, inverse), (factor @ inner, -inner @ inverse)
+
+
+@jax.custom_jvp
+def inverse_and_log_determinant(matrix: Array) -> tuple[Array, Array]:
+    """The inverse and the log-determinant of a positive-definite matrix, from one factorisation.
+
+    The derivatives are d log|P| = tr(P⁻¹ dP) and dP⁻¹ = −P⁻¹ dP P⁻¹.
+
+    Args:
+        matrix: Symmetric positive-definite P, shape (..., K, K). Elsewhere the result is NaN.
+
+    Returns:
+        P⁻¹ of shape (..., K, K) and log|P| of shape (...).
+    """
+    factor, factor_inverse = _cholesky_with_inverse(matrix)
+    log_determinant = 2.0 * jnp.sum(jnp.log(jnp.diagonal(factor, axis1=-2, axis2=-1)), axis=-1)
+    return transpose(factor_inverse) @ factor_inverse, log_determinant
+
+
+@inverse_and_log_determinant.defjvp
+def _(primals: tuple, tangents: tuple) -> tuple:
+    inverse, log_determinant = inverse_and_log_determinant(*primals)
+    (tangent,) = tangents
+    return (inverse, log_determinant), (
+        -inverse @ tangent @ inverse,
+        jnp.sum(transpose(inverse) * tangent, axis=(-2, -1)),
+    )
+
+
+def matrix_vector(matrix: Array, vector: Array) -> Array:
+    """The product of matrices (..., K, L) with vectors (..., L), of shape (..., K)."""
+    return jnp.sum(matrix * vector[..., None, :], axis=-1)

@@ -1,0 +1,160 @@
+"""Auxiliary strategies: the natural parameters ξ_jt of the inner bound on E_q[log F_jt]."""
+
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import jax.numpy as jnp
+from jax import Array
+
+from rpm_jax.data import Batch, Data
+from rpm_jax.networks import Network, check_network
+from rpm_jax.outputs import OutputMap, SiteOutputs, to_positions
+from rpm_jax.posteriors import sized
+
+
+@runtime_checkable
+class AuxiliaryStrategy(Protocol):
+    """Auxiliary natural parameters for every datum, view and site, with learnable parameters.
+
+    Attributes:
+        group: "networks", "rows" or "none", as for a posterior strategy.
+    """
+
+    @property
+    def group(self) -> str: ...  # noqa: D102
+
+    def init(self, key: Array, data: Data, conjugate: Any, sites: Any) -> Any:
+        """The initial parameters; arguments as for a posterior strategy."""
+        ...
+
+    def auxiliary(self, params: Any, batch: Batch, marginals: Any, sites: Any) -> Any:
+        """ξ for a batch, batch shape (B, J, T), or None for the posterior's marginals.
+
+        Args:
+            params: As from `init`.
+            batch: The batch.
+            marginals: q(z_t), batch shape (B, T).
+            sites: The prior's marginals, batch shape (T,).
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class PosteriorMarginals:
+    """ξ_jt = ηq_t."""
+
+    group = "none"
+
+    def init(self, key: Array, data: Data, conjugate: Any, sites: Any) -> dict:
+        """No parameters."""
+        del key, data, conjugate, sites
+        return {}
+
+    def auxiliary(self, params: Any, batch: Batch, marginals: Any, sites: Any) -> None:
+        """None: the bound takes the marginals."""
+        del params, batch, marginals, sites
+
+
+@dataclass(frozen=True)
+class _Potentials:
+    """Potentials per datum, view and site, from a table (network is None) or a network of all views."""
+
+    network: Any
+    output: OutputMap
+
+    @property
+    def group(self) -> str:
+        return "rows" if self.network is None else "networks"
+
+    def init(self, key: Array, data: Data, initial: Array, sites: Any) -> Any:
+        """Rows equal to `initial`, shape (N, positions, number), for all views; or a network."""
+        num_views = len(data.views)
+        if self.network is None:
+            shape = (initial.shape[0], num_views, *initial.shape[1:])
+            return {"rows": jnp.broadcast_to(initial[:, None], shape)}
+        positions, number = self.output.shape(sites)
+        return sized(self.network, positions, num_views * number).init(key, data.views)
+
+    def potentials(self, params: Any, batch: Batch, sites: Any) -> Any:
+        """A family of batch shape (B, J, T)."""
+        if self.network is None:
+            return self.output.potentials(params["rows"][batch.index], sites)
+        positions, number = self.output.shape(sites)
+        num_views = len(batch.views)
+        network = sized(self.network, positions, num_views * number)
+        raw = to_positions(network.apply(params, batch.views), positions, num_views * number, "auxiliary")
+        raw = jnp.moveaxis(raw.reshape(*raw.shape[:2], num_views, number), 2, 1)
+        return self.output.potentials(raw, sites)
+
+
+@dataclass(frozen=True)
+class Shifted:
+    """ξ_jt = ηq_t + Δ_jt, Δ a potential."""
+
+    source: _Potentials
+
+    @property
+    def group(self) -> str:
+        """As its source's."""
+        return self.source.group
+
+    def init(self, key: Array, data: Data, conjugate: Any, sites: Any) -> Any:
+        """Δ of zeros in unconstrained form, or a network."""
+        return self.source.init(key, data, jnp.zeros_like(self.source.output.raw(conjugate)), sites)
+
+    def auxiliary(self, params: Any, batch: Batch, marginals: Any, sites: Any) -> Any:
+        """The posterior's marginals plus Δ."""
+        return marginals[..., None, :] + self.source.potentials(params, batch, sites)
+
+
+@dataclass(frozen=True)
+class Free:
+    """ξ_jt = η0_t + ν_jt, ν a potential."""
+
+    source: _Potentials
+
+    @property
+    def group(self) -> str:
+        """As its source's."""
+        return self.source.group
+
+    def init(self, key: Array, data: Data, conjugate: Any, sites: Any) -> Any:
+        """ν equal to the conjugate potentials, or a network."""
+        return self.source.init(key, data, self.source.output.raw(conjugate), sites)
+
+    def auxiliary(self, params: Any, batch: Batch, marginals: Any, sites: Any) -> Any:
+        """The prior's marginals plus ν."""
+        del marginals
+        return sites + self.source.potentials(params, batch, sites)
+
+
+def posterior() -> PosteriorMarginals:
+    """ξ = ηq: nothing to learn, and tight where every F_jt is nearly the prior on the mass of q."""
+    return PosteriorMarginals()
+
+
+def shifted(network: Network | None = None, *, output: OutputMap | None = None) -> Shifted:
+    """ξ = ηq + Δ with a learned potential Δ per view and site (torchRPM's "delta").
+
+    Args:
+        network: A network of the tuple of views that gives J times the outputs of one view, or None for a
+            table with a row per datum.
+        output: From real numbers to potentials; None: the family's own map, site by site.
+    """
+    return Shifted(_source(network, output))
+
+
+def free(network: Network | None = None, *, output: OutputMap | None = None) -> Free:
+    """ξ = η0 + ν with a learned potential ν per view and site (torchRPM's "classic").
+
+    Args:
+        network: As for `shifted`.
+        output: As for `shifted`.
+    """
+    return Free(_source(network, output))
+
+
+def _source(network: Network | None, output: OutputMap | None) -> _Potentials:
+    if network is not None:
+        check_network("network", network)
+    return _Potentials(network, SiteOutputs() if output is None else output)

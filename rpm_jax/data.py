@@ -1,0 +1,152 @@
+"""The data an RPM is fitted on, and batches of it."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from rpm_jax._checks import is_concrete
+
+
+class Data(NamedTuple):
+    """Observed views of N data, which are also the components of the mixtures F_j.
+
+    Attributes:
+        views: J arrays whose first axis is N: (N, T) or (N, T, ...) for T sites, (N, ...) for one.
+        mask: Boolean (N, J, T) or (N, J), False where a view (at a site) is missing; None: all observed.
+        log_weights: Log-weights of the empirical marginals, shape (N,), Σ w = 1; None: uniform.
+    """
+
+    views: tuple[Array, ...]
+    mask: Array | None = None
+    log_weights: Array | None = None
+
+    @property
+    def size(self) -> int:
+        """N."""
+        return self.views[0].shape[0]
+
+    def batch(self, index: Array) -> "Batch":
+        """The rows `index` of these data."""
+        return Batch(
+            index,
+            tuple(view[index] for view in self.views),
+            None if self.mask is None else self.mask[index],
+        )
+
+
+class Batch(NamedTuple):
+    """Some data.
+
+    Attributes:
+        index: Rows of the data that a saturated strategy keeps a table for, integers (B,).
+        views: J arrays with first axis B.
+        mask: Boolean (B, J, T) or (B, J), or None.
+    """
+
+    index: Array
+    views: tuple[Array, ...]
+    mask: Array | None = None
+
+
+def as_data(views: Any, mask: Any = None, log_weights: Any = None) -> Data:
+    """Check views and make them `Data`.
+
+    Args:
+        views: `Data`, or a tuple or list of J arrays with first axis N.
+        mask: See `Data`.
+        log_weights: See `Data`; they are normalised here.
+
+    Returns:
+        Floating-point views; where the mask is False their content does not matter.
+
+    Raises:
+        TypeError: If views are not a tuple or list of numeric arrays.
+        ValueError: If N differs between arguments, there are no data, or observed numbers are NaN or
+            infinite.
+    """
+    if isinstance(views, Data):
+        if mask is not None or log_weights is not None:
+            views = views._replace(
+                mask=views.mask if mask is None else mask,
+                log_weights=views.log_weights if log_weights is None else log_weights,
+            )
+        views, mask, log_weights = views
+    if not isinstance(views, Sequence) or isinstance(views, str | bytes):
+        hint = ""
+        if hasattr(views, "shape") and len(views.shape) > 1:
+            hint = "; if its axis 1 counts the views, pass tuple(array[:, j] for j in range(array.shape[1]))"
+        raise TypeError(
+            f"views must be a tuple or list of J arrays, one per view, got {type(views).__name__}{hint}"
+        )
+    if len(views) == 0:
+        raise ValueError("views must hold at least one array, got none")
+    arrays = tuple(_numeric(f"views[{j}]", view) for j, view in enumerate(views))
+    sizes = [array.shape[0] for array in arrays]
+    if len(set(sizes)) > 1:
+        raise ValueError(f"all views must have the same number N of data on their first axis, got N = {sizes}")
+    size = sizes[0]
+    if size == 0:
+        raise ValueError("views must hold at least one datum, got arrays whose first axis is 0")
+    if mask is not None:
+        mask = jnp.asarray(mask)
+        if mask.dtype != bool:
+            raise TypeError(f"mask must be boolean, got dtype {mask.dtype}")
+        if mask.ndim not in (2, 3) or mask.shape[:2] != (size, len(arrays)):
+            raise ValueError(
+                f"mask must have shape (N, J) or (N, J, T) with N = {size} data and J = {len(arrays)} views, "
+                f"got {mask.shape}"
+            )
+    for j, array in enumerate(arrays):
+        _require_observed_finite(j, array, None if mask is None else mask[:, j])
+    if log_weights is not None:
+        log_weights = _numeric("log_weights", log_weights)
+        if log_weights.shape != (size,):
+            raise ValueError(f"log_weights must have shape (N,) = ({size},), got {log_weights.shape}")
+        log_weights = log_weights - jnp.log(jnp.sum(jnp.exp(log_weights - log_weights.max()))) - log_weights.max()
+    return Data(arrays, mask, log_weights)
+
+
+def _numeric(name: str, value: Any) -> Array:
+    array = value if hasattr(value, "dtype") else np.asarray(value)
+    if not (jnp.issubdtype(array.dtype, jnp.number) or array.dtype == bool) or jnp.issubdtype(
+        array.dtype, jnp.complexfloating
+    ):
+        raise TypeError(f"{name} must be an array of real numbers, got dtype {array.dtype}")
+    if len(array.shape) < 1:
+        raise ValueError(f"{name} must have the data on its first axis, got a scalar")
+    array = jnp.asarray(array)
+    return array.astype(jnp.result_type(array, 0.0))
+
+
+def _require_observed_finite(view: int, array: Array, mask: Array | None) -> None:
+    if not is_concrete((array, mask)):
+        return
+    finite = np.isfinite(np.asarray(array))
+    if mask is not None:
+        finite = finite | ~np.asarray(expand_mask(mask, array))
+    if not finite.all():
+        where = tuple(int(i) for i in np.argwhere(~finite)[0])
+        raise ValueError(
+            f"views[{view}] must be finite where observed, got {int((~finite).sum())} NaN or infinite numbers "
+            f"of {finite.size}, the first at index {where}; mark missing ones by a mask of shape (N, J, T) or "
+            "(N, J) that is False there, or remove these data"
+        )
+
+
+def expand_mask(mask: Array, view: Array) -> Array:
+    """A mask (N,), (N, 1) or (N, T) of one view with trailing axes added, to broadcast with the view."""
+    if mask.ndim == 2 and (mask.shape[1] == 1 or view.ndim == 1 or mask.shape[1] != view.shape[1]):
+        mask = mask.any(axis=1)
+    return mask.reshape(mask.shape + (1,) * (view.ndim - mask.ndim))
+
+
+def zero_missing(views: tuple[Array, ...], mask: Array | None) -> tuple[Array, ...]:
+    """Views with 0 in the place of what is missing, so that networks see no NaN."""
+    if mask is None:
+        return views
+    return tuple(
+        jnp.where(expand_mask(mask[:, j], view), view, 0) for j, view in enumerate(views)
+    )

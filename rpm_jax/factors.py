@@ -1,0 +1,224 @@
+"""Recognition factors: from views to natural parameters g_j(x_j), to be added to the prior's."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from rpm_jax._checks import require_positive_integer
+from rpm_jax.expfam import stack
+from rpm_jax.networks import Network, check_network, standardised, with_outputs
+from rpm_jax.outputs import OutputMap, SiteOutputs, to_positions
+
+
+class Recognition(NamedTuple):
+    """What the factors say about some data.
+
+    Attributes:
+        potentials: g_jt(x_jt), natural parameters to be added to those of the prior's marginals, a family
+            of batch shape (n, J, T).
+        log_scale: h_jt(x_jt) of unnormalised factors exp(⟨η0 + g, t⟩ + h), shape (n, J, T); None for
+            normalised ones.
+    """
+
+    potentials: Any
+    log_scale: Array | None = None
+
+
+@runtime_checkable
+class FactorSpec(Protocol):
+    """Recognition factors with learnable parameters."""
+
+    def init(self, key: Array, views: tuple[Array, ...], sites: Any) -> Any:
+        """The initial parameters for these views and a prior with these sites (batch shape (T,))."""
+        ...
+
+    def apply(self, params: Any, views: tuple[Array, ...], sites: Any) -> Recognition:
+        """The factors of some data."""
+        ...
+
+
+class _Group(NamedTuple):
+    """Views that one batched computation serves: same network, same shape and type."""
+
+    network: Any
+    indices: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class NetworkFactors:
+    """Factors given by networks; build them with `per_view` or `shared`."""
+
+    networks: tuple[Any, ...]
+    num_views: int | None
+    share: bool
+    normalised: bool
+    standardise: bool
+    output: OutputMap
+
+    def init(self, key: Array, views: tuple[Array, ...], sites: Any) -> tuple:
+        """Parameters: for each group of alike views a stack over its views, or one set if shared."""
+        views, groups = self._prepare(views, sites)
+        keys = jax.random.split(key, len(groups))
+        params = []
+        for group, group_key in zip(groups, keys, strict=True):
+            inputs = jnp.stack([views[j] for j in group.indices])
+            if self.share:
+                params.append(group.network.init(group_key, inputs.reshape(-1, *inputs.shape[2:])))
+            else:
+                params.append(jax.vmap(group.network.init)(jax.random.split(group_key, len(inputs)), inputs))
+        return tuple(params)
+
+    def apply(self, params: Any, views: tuple[Array, ...], sites: Any) -> Recognition:
+        """Evaluate the networks, alike views in one batched computation."""
+        views, groups = self._prepare(views, sites)
+        positions, number = self._output_shape(sites)
+        raw: list[Any] = [None] * len(views)
+        for group, group_params in zip(groups, params, strict=True):
+            inputs = jnp.stack([views[j] for j in group.indices])
+            if self.share:
+                outputs = group.network.apply(group_params, inputs.reshape(-1, *inputs.shape[2:]))
+                outputs = outputs.reshape(*inputs.shape[:2], *outputs.shape[1:])
+            else:
+                outputs = jax.vmap(group.network.apply)(group_params, inputs)
+            for j, output in zip(group.indices, outputs, strict=True):
+                raw[j] = to_positions(output, positions, number, f"factors of view {j}")
+        stacked = jnp.stack(raw, axis=1)
+        log_scale = None
+        if not self.normalised:
+            stacked, scale = stacked[..., :-1], stacked[..., -1]
+            # A static output map with several positions per site sums their contributions to h.
+            log_scale = scale.reshape(*scale.shape[:2], sites.batch_shape[-1], -1).sum(-1)
+        return Recognition(self.output.potentials(stacked, sites), log_scale)
+
+    def _output_shape(self, sites: Any) -> tuple[int, int]:
+        positions, number = self.output.shape(sites)
+        return positions, number + (0 if self.normalised else 1)
+
+    def _prepare(self, views: tuple[Array, ...], sites: Any) -> tuple[tuple[Array, ...], list[_Group]]:
+        """Views with a feature axis, and their groups."""
+        if self.num_views is not None and len(views) != self.num_views:
+            raise ValueError(f"the factors were made for num_views = {self.num_views} views, got {len(views)}")
+        if len(self.networks) not in (1, len(views)):
+            raise ValueError(f"the factors hold {len(self.networks)} networks, but there are {len(views)} views")
+        positions, number = self._output_shape(sites)
+        views = tuple(with_features(view, positions) for view in views)
+        networks = self.networks * (len(views) // len(self.networks))
+        members: dict[Any, list[int]] = {}
+        for j, (network, view) in enumerate(zip(networks, views, strict=True)):
+            # Networks that cannot be hashed are told apart by identity.
+            identity = network if _hashable(network) else id(network)
+            members.setdefault((identity, view.shape[1:], view.dtype), []).append(j)
+        if self.share and len(members) > 1:
+            shapes = [view.shape[1:] for view in views]
+            raise ValueError(f"a shared network needs views of one shape and dtype, got {shapes}")
+        return views, [
+            _Group(self._complete(networks[indices[0]], views[indices[0]], positions, number), tuple(indices))
+            for indices in members.values()
+        ]
+
+    def _complete(self, network: Any, view: Array, positions: int, number: int) -> Network:
+        """The network with its number of outputs and standardised inputs."""
+        at_positions = positions > 1 and view.ndim > 2 and view.shape[1] == positions
+        pointwise = at_positions and getattr(network, "pointwise", False)
+        network = with_outputs(network, number if pointwise else positions * number)
+        if not self.standardise:
+            return network
+        return standardised(network, num_feature_axes=1 if view.ndim == 2 or at_positions else 0)
+
+
+def with_features(view: Array, positions: int) -> Array:
+    """Sequences of scalars (n, T) as (n, T, 1), scalars (n,) as (n, 1); other views as they are."""
+    is_scalar_sequence = positions > 1 and view.ndim == 2 and view.shape[1] == positions
+    return view[..., None] if view.ndim == 1 or is_scalar_sequence else view
+
+
+def per_view(
+    network: Network | Sequence[Network],
+    num_views: int | None = None,
+    *,
+    normalised: bool = True,
+    standardise: bool = True,
+    output: OutputMap | None = None,
+) -> NetworkFactors:
+    """A network of its own for every view: η_jt(x) = η0_t + potential(g_j(x)).
+
+    Views of one shape with equal networks are evaluated as one batched computation.
+
+    Args:
+        network: One architecture for all views, or a sequence of J of them. Views (N, T) or (N, T, D) of
+            a prior with T > 1 sites reach the network as (n, T, D), so that a `PointwiseMLP` sees each time
+            alone; all others as they are. It gives as many outputs as the prior's family needs, at every
+            site, (n, T, outputs) or flattened.
+        num_views: J, checked against the data; None takes it from them.
+        normalised: False adds one output h_j(x), the free log-scale of unnormalised factors.
+        standardise: Whether the inputs are shifted and scaled by each view's mean and deviation, feature by
+            feature for vectors, as a whole for images.
+        output: From real outputs to potentials; None: the family's own map, site by site.
+    """
+    networks = tuple(network) if isinstance(network, Sequence) else (network,)
+    return _network_factors(networks, num_views, False, normalised, standardise, output)
+
+
+def shared(
+    network: Network,
+    num_views: int | None = None,
+    *,
+    normalised: bool = True,
+    standardise: bool = True,
+    output: OutputMap | None = None,
+) -> NetworkFactors:
+    """One network with the same parameters for all views, which have to be of one shape.
+
+    Args:
+        network: As in `per_view`.
+        num_views: As in `per_view`.
+        normalised: As in `per_view`.
+        standardise: Whether the inputs are shifted and scaled by the mean and deviation over all views.
+        output: As in `per_view`.
+    """
+    return _network_factors((network,), num_views, True, normalised, standardise, output)
+
+
+def _network_factors(
+    networks: tuple[Any, ...],
+    num_views: int | None,
+    share: bool,
+    normalised: bool,
+    standardise: bool,
+    output: OutputMap | None,
+) -> NetworkFactors:
+    for network in networks:
+        check_network("network", network)
+    if num_views is not None:
+        require_positive_integer("num_views", num_views)
+        if len(networks) not in (1, num_views):
+            raise ValueError(f"network must be one network or num_views = {num_views}, got {len(networks)}")
+    output = SiteOutputs() if output is None else output
+    return NetworkFactors(networks, num_views, share, normalised, standardise, output)
+
+
+def _hashable(value: Any) -> bool:
+    try:
+        hash(value)
+    except TypeError:
+        return False
+    return True
+
+
+def stack_views(recognitions: Sequence[Recognition]) -> Recognition:
+    """Join factors of single views, each of batch shape (n, T), to batch shape (n, J, T).
+
+    For factors that are not networks: a `FactorSpec` of one's own can return this.
+    """
+    scales = [recognition.log_scale for recognition in recognitions]
+    present = [scale for scale in scales if scale is not None]
+    if 0 < len(present) < len(scales):
+        raise ValueError("either all factors have a log_scale or none")
+    return Recognition(
+        stack([recognition.potentials for recognition in recognitions], axis=1),
+        jnp.stack(present, axis=1) if present else None,
+    )

@@ -1,0 +1,220 @@
+"""How well recovered latents agree with true ones, up to what a model cannot identify.
+
+A recognition-parametrised model finds its latents up to an invertible map; for Gaussian latents that are
+compared linearly, up to an affine one. So every score here regresses the truth on the recovered latents.
+"""
+
+import math
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jax import Array, lax
+from jax.typing import ArrayLike
+
+TORCHRPM_RIDGE = 0.01
+
+
+class AlignedLatent(NamedTuple):
+    """Recovered latents on the scale of the true one: `mean` = recovered · slope + intercept.
+
+    Attributes:
+        mean: The regressed latent, of the true latent's shape, (N, T) or (N, T, D).
+        slope: Shape (K,) or (K, D).
+        intercept: Shape () or (D,).
+    """
+
+    mean: Array
+    slope: Array
+    intercept: Array
+
+    def standard_deviation(self, standard_deviation: ArrayLike) -> Array:
+        """Carry posterior standard deviations of independent latents over: √Σ_k slope_k² σ_k².
+
+        Args:
+            standard_deviation: σ, shape (N, T, K).
+
+        Returns:
+            Of the shape of `mean`.
+        """
+        return jnp.sqrt(_matmul(_floating(standard_deviation) ** 2, self.slope**2))
+
+
+def align_latent(latent: ArrayLike, recovered: ArrayLike, *, fit_fraction: float = 1.0) -> AlignedLatent:
+    """The affine map of the recovered latents that comes closest to the true one in squares.
+
+    Recovered latents that are constant or linear combinations of earlier ones get slope 0.
+
+    Args:
+        latent: The truth, shape (N, T) or (N, T, D).
+        recovered: Posterior means, shape (N, T, K).
+        fit_fraction: The part of the sequences, counted from the first, that determines the map.
+
+    Returns:
+        The map, and all N sequences under it.
+
+    Raises:
+        ValueError: If the shapes do not match or `fit_fraction` leaves no sequence.
+    """
+    target, inputs = _checked("align_latent", latent, recovered)
+    num_fit = _num_fit("align_latent", target.shape[0], fit_fraction, num_scored=0)
+    aligned = _align(target, inputs, num_fit)
+    if jnp.ndim(latent) == 2:
+        return AlignedLatent(*(field[..., 0] for field in aligned))
+    return aligned
+
+
+def linear_r2(latent: ArrayLike, recovered: ArrayLike, *, fit_fraction: float = 0.5) -> Array:
+    """R² of the true latent given the recovered ones, on sequences the regression has not seen.
+
+        R² = 1 − Σ (z − ẑ)² / Σ (z − z̄)²,   ẑ = recovered · slope + intercept
+
+    The affine map is fitted to the first sequences, the sums go over the points and dimensions of the
+    others, whose own mean is z̄. Unlike an in-sample R² it can be negative.
+
+    Args:
+        latent: The truth, shape (N, T) or (N, T, D).
+        recovered: Posterior means, shape (N, T, K).
+        fit_fraction: The part of the sequences that is fitted; the rest is scored.
+
+    Returns:
+        A scalar; NaN or −∞ if the scored sequences' latent is constant.
+
+    Raises:
+        ValueError: If the shapes do not match, or no sequence is left to fit or to score.
+    """
+    target, inputs = _checked("linear_r2", latent, recovered)
+    num_fit = _num_fit("linear_r2", target.shape[0], fit_fraction, num_scored=1)
+    scored = _rows(target[num_fit:])
+    residual = scored - _rows(_align(target, inputs, num_fit).mean[num_fit:])
+    return 1.0 - jnp.sum(residual**2) / jnp.sum((scored - jnp.mean(scored, axis=0)) ** 2)
+
+
+def torchrpm_r2(latent: ArrayLike, recovered: ArrayLike) -> Array:
+    """The R² that torchRPM reports: a ridge regression without intercept, scored on what it was fitted to.
+
+    The true latent z is centred, each recovered latent centred and divided by its largest magnitude, and
+
+        R² = 1 − Σ (z − Xβ)² / Σ z²,   β = (XᵀX + 0.01 I)⁻¹ Xᵀz
+
+    Args:
+        latent: The truth, shape (N, T) or (N, T, 1).
+        recovered: Posterior means, shape (N, T, K), none of them constant.
+
+    Returns:
+        A scalar; NaN if a recovered latent is constant.
+
+    Raises:
+        ValueError: If the shapes do not match, or the true latent has several dimensions.
+
+    References:
+        torchRPM, `linear_regression_1D_latent`.
+    """
+    target, inputs = _checked("torchrpm_r2", latent, recovered)
+    if target.shape[-1] != 1:
+        raise ValueError(
+            f"torchrpm_r2: latent must have shape (N, T) or (N, T, 1), got {target.shape}; "
+            f"linear_r2 takes several dimensions"
+        )
+    outputs = _rows(target)
+    outputs = outputs - jnp.mean(outputs)
+    features = _rows(inputs)
+    features = features - jnp.mean(features, axis=0)
+    features = features / jnp.max(jnp.abs(features), axis=0)
+    num_latents = features.shape[-1]
+    penalty = jnp.sqrt(TORCHRPM_RIDGE) * jnp.eye(num_latents, dtype=features.dtype)
+    augmented = jnp.concatenate([features, penalty])
+    padded = jnp.concatenate([outputs, jnp.zeros((num_latents, 1), outputs.dtype)])
+    slope = _least_squares(augmented, padded, jnp.sqrt(jnp.sum(augmented**2, axis=0)))
+    return 1.0 - jnp.sum((outputs - _matmul(features, slope)) ** 2) / jnp.sum(outputs**2)
+
+
+def _align(target: Array, inputs: Array, num_fit: int) -> AlignedLatent:
+    outputs, features = _rows(target[:num_fit]), _rows(inputs[:num_fit])
+    centre = jnp.mean(features, axis=0)
+    # A second pass removes the rounding error of the first: without it a constant latent seems to vary.
+    centre = centre + jnp.mean(features - centre, axis=0)
+    offset = jnp.mean(outputs, axis=0)
+    scale = jnp.sqrt(jnp.sum(features**2, axis=0))
+    slope = _least_squares(features - centre, outputs - offset, scale)
+    return AlignedLatent(_matmul(inputs - centre, slope) + offset, slope, offset - _matmul(centre, slope))
+
+
+def _least_squares(features: Array, outputs: Array, scale: Array) -> Array:
+    """Solve min ‖features · slope − outputs‖ by Gram-Schmidt with reorthogonalisation.
+
+    It needs no LAPACK kernel, squares no condition number and drops a column that adds nothing.
+
+    Args:
+        features: Shape (M, K).
+        outputs: Shape (M, D).
+        scale: The magnitude of each column before cancellation, shape (K,): less than 100 machine epsilons
+            of it count as nothing.
+
+    Returns:
+        The slope, shape (K, D).
+    """
+    num_columns = features.shape[-1]
+    threshold = 100 * jnp.finfo(features.dtype).eps * scale
+
+    def orthonormalise(k: Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
+        basis, transform = carry
+        column, recipe = features[:, k], jnp.eye(num_columns, dtype=features.dtype)[k]
+        for _ in range(2):
+            overlap = _matmul(column, basis)
+            column = column - _matmul(basis, overlap)
+            recipe = recipe - _matmul(transform, overlap)
+        norm = jnp.sqrt(jnp.sum(column**2))
+        dropped = norm <= threshold[k]
+        factor = jnp.where(dropped, 0.0, 1.0 / jnp.where(dropped, 1.0, norm))
+        return basis.at[:, k].set(factor * column), transform.at[:, k].set(factor * recipe)
+
+    start = jnp.zeros_like(features), jnp.zeros((num_columns, num_columns), features.dtype)
+    basis, transform = lax.fori_loop(0, num_columns, orthonormalise, start)
+    return _matmul(transform, _matmul(basis.T, outputs))
+
+
+def _matmul(left: Array, right: Array) -> Array:
+    return jnp.matmul(left, right, precision=lax.Precision.HIGHEST)
+
+
+def _floating(values: ArrayLike) -> Array:
+    values = jnp.asarray(values)
+    return values if jnp.issubdtype(values.dtype, jnp.floating) else values.astype(float)
+
+
+def _rows(values: Array) -> Array:
+    return values.reshape(-1, values.shape[-1])
+
+
+def _checked(function: str, latent: ArrayLike, recovered: ArrayLike) -> tuple[Array, Array]:
+    target, inputs = _floating(latent), _floating(recovered)
+    if target.ndim not in (2, 3):
+        raise ValueError(f"{function}: latent must have shape (N, T) or (N, T, D), got {target.shape}")
+    if inputs.ndim != 3:
+        hint = "; add a last axis to a single latent" if inputs.ndim == 2 else ""
+        raise ValueError(f"{function}: recovered must have shape (N, T, K), got {inputs.shape}{hint}")
+    if target.shape[:2] != inputs.shape[:2]:
+        raise ValueError(
+            f"{function}: latent and recovered must have the same numbers N of sequences and T of steps, "
+            f"got shapes {target.shape} and {inputs.shape}"
+        )
+    if 0 in inputs.shape or 0 in target.shape:
+        raise ValueError(
+            f"{function}: latent and recovered must not be empty, "
+            f"got shapes {target.shape} and {inputs.shape}"
+        )
+    dtype = jnp.promote_types(target.dtype, inputs.dtype)
+    target = target[..., None] if target.ndim == 2 else target
+    return target.astype(dtype), inputs.astype(dtype)
+
+
+def _num_fit(function: str, num_sequences: int, fit_fraction: float, num_scored: int) -> int:
+    if not 0 < fit_fraction <= 1:
+        raise ValueError(f"{function}: fit_fraction must lie between 0 and 1, got {fit_fraction!r}")
+    num_fit = math.floor(num_sequences * fit_fraction + 1e-9)
+    if not 1 <= num_fit <= num_sequences - num_scored:
+        raise ValueError(
+            f"{function}: fit_fraction {fit_fraction!r} of {num_sequences} sequences leaves {num_fit} "
+            f"to fit and {num_sequences - num_fit} others; at least 1 and {num_scored} are needed"
+        )
+    return num_fit

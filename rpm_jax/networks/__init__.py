@@ -1,0 +1,27 @@
+"""Networks for factors, posteriors and auxiliaries: flax modules, or any pair of init and apply."""
+
+from rpm_jax.networks._base import (
+    CombinedViews,
+    Network,
+    Standardised,
+    check_network,
+    concatenated,
+    stacked,
+    standardised,
+    with_outputs,
+)
+from rpm_jax.networks._modules import CNN, MLP, PointwiseMLP
+
+__all__ = [
+    "CNN",
+    "MLP",
+    "CombinedViews",
+    "Network",
+    "PointwiseMLP",
+    "Standardised",
+    "check_network",
+    "concatenated",
+    "stacked",
+    "standardised",
+    "with_outputs",
+]

@@ -1,0 +1,133 @@
+"""Posterior strategies: the potentials λ that turn the prior into q(Z|X)."""
+
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+from jax import Array
+
+from rpm_jax.data import Batch, Data
+from rpm_jax.networks import Network, check_network, with_outputs
+from rpm_jax.outputs import OutputMap, SiteOutputs, to_positions
+
+
+@runtime_checkable
+class PosteriorStrategy(Protocol):
+    """Potentials for every datum, with learnable parameters of its own.
+
+    Attributes:
+        group: How its parameters are learned: "networks" (shared by all data), "rows" (one row per datum,
+            every leaf with first axis N), or "none".
+    """
+
+    @property
+    def group(self) -> str: ...  # noqa: D102
+
+    def init(self, key: Array, data: Data, conjugate: Any, sites: Any) -> Any:
+        """The initial parameters.
+
+        Args:
+            key: A random key.
+            data: The N data of the fit.
+            conjugate: The conjugate potentials of these data, batch shape (N, T), a place to start from.
+            sites: The prior's marginals, batch shape (T,).
+        """
+        ...
+
+    def potentials(self, params: Any, batch: Batch, conjugate: Any, sites: Any) -> Any:
+        """λ for a batch, a family of batch shape (B, T).
+
+        Args:
+            params: As from `init`.
+            batch: The batch; missing entries of its views are 0.
+            conjugate: Its conjugate potentials Σ_j g_j, batch shape (B, T).
+            sites: The prior's marginals, batch shape (T,).
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Conjugate:
+    """λ_t = Σ_j g_jt(x_jt): the posterior if every F_jt were the prior's marginal."""
+
+    group = "none"
+
+    def init(self, key: Array, data: Data, conjugate: Any, sites: Any) -> dict:
+        """No parameters."""
+        del key, data, conjugate, sites
+        return {}
+
+    def potentials(self, params: Any, batch: Batch, conjugate: Any, sites: Any) -> Any:
+        """The conjugate potentials."""
+        del params, batch, sites
+        return conjugate
+
+
+@dataclass(frozen=True)
+class Saturated:
+    """A table with a row of unconstrained potentials per datum."""
+
+    output: OutputMap
+    group = "rows"
+
+    def init(self, key: Array, data: Data, conjugate: Any, sites: Any) -> dict:
+        """Rows that give the conjugate potentials."""
+        del key, data, sites
+        return {"rows": self.output.raw(conjugate)}
+
+    def potentials(self, params: Any, batch: Batch, conjugate: Any, sites: Any) -> Any:
+        """The potentials of the rows `batch.index`."""
+        del conjugate
+        return self.output.potentials(params["rows"][batch.index], sites)
+
+
+@dataclass(frozen=True)
+class Amortized:
+    """A network from all views to potentials."""
+
+    network: Any
+    output: OutputMap
+    group = "networks"
+
+    def init(self, key: Array, data: Data, conjugate: Any, sites: Any) -> Any:
+        """The network's parameters."""
+        del conjugate
+        return sized(self.network, *self.output.shape(sites)).init(key, data.views)
+
+    def potentials(self, params: Any, batch: Batch, conjugate: Any, sites: Any) -> Any:
+        """The network's potentials."""
+        del conjugate
+        shape = self.output.shape(sites)
+        raw = to_positions(sized(self.network, *shape).apply(params, batch.views), *shape, "posterior")
+        return self.output.potentials(raw, sites)
+
+
+def sized(network: Any, positions: int, number: int) -> Network:
+    """A network of all views with `number` outputs per position, all positions at once if not pointwise."""
+    pointwise = positions > 1 and getattr(network, "pointwise", False)
+    return with_outputs(network, number if pointwise else positions * number)
+
+
+def conjugate() -> Conjugate:
+    """q(Z|X) ∝ p(Z) ∏_jt f_jt(z_t|x_jt)/p(z_t): nothing to learn, exact where F_j = p."""
+    return Conjugate()
+
+
+def saturated(*, output: OutputMap | None = None) -> Saturated:
+    """Potentials of their own for every datum; they start at the conjugate ones.
+
+    Args:
+        output: From real numbers to potentials; None: the family's own map, site by site.
+    """
+    return Saturated(SiteOutputs() if output is None else output)
+
+
+def amortized(network: Network, *, output: OutputMap | None = None) -> Amortized:
+    """Potentials by a network of all views.
+
+    Args:
+        network: Gets the tuple of J views as they are; `rpm_jax.networks.stacked` and `concatenated` make
+            such a network of one that takes an array.
+        output: From real numbers to potentials; None: the family's own map, site by site.
+    """
+    check_network("network", network)
+    return Amortized(network, SiteOutputs() if output is None else output)

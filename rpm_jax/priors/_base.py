@@ -1,0 +1,116 @@
+"""What a prior offers, and what conditioning it returns."""
+
+from typing import Any, Protocol, runtime_checkable
+
+import jax.numpy as jnp
+from jax import Array
+
+from rpm_jax._pytree import pytree_dataclass, static_field
+from rpm_jax.expfam import ExponentialFamily
+
+
+@runtime_checkable
+class Posterior(Protocol):
+    """q(Z) ∝ p(Z) exp Σ_t ⟨λ_t, t(z_t)⟩: a prior conditioned on potentials λ.
+
+    Attributes:
+        log_normalizer: log ∫ p(Z) exp Σ_t ⟨λ_t, t(z_t)⟩ dZ, shape (...); a lower bound unless `exact`.
+        sites: The marginals q(z_t), a family of batch shape (..., T).
+        exact: Whether `log_normalizer` and `sites` are those of q itself.
+    """
+
+    @property
+    def log_normalizer(self) -> Array: ...  # noqa: D102
+
+    @property
+    def sites(self) -> Any: ...  # noqa: D102
+
+    @property
+    def exact(self) -> bool: ...  # noqa: D102
+
+    def sample(self, key: Array, shape: tuple[int, ...] = ()) -> Array:
+        """Draw Z jointly over the sites, shape `shape` + (..., T) + event."""
+        ...
+
+
+@runtime_checkable
+class Prior(Protocol):
+    """p(Z) over T sites z_1..z_T whose distributions all lie in one exponential family."""
+
+    def sites(self) -> Any:
+        """The marginals p(z_t): a family of batch shape (T,)."""
+        ...
+
+    def condition(self, potentials: Any) -> Posterior:
+        """Condition on additive natural parameters at every site.
+
+        Args:
+            potentials: λ, of the sites' family, batch shape (..., T).
+
+        Returns:
+            The posterior q(Z) ∝ p(Z) exp Σ_t ⟨λ_t, t(z_t)⟩.
+        """
+        ...
+
+
+@runtime_checkable
+class PriorSpec(Protocol):
+    """A prior with learnable parameters, in unconstrained form."""
+
+    def init(self, key: Array) -> Any:
+        """The initial parameters: a pytree of arrays, empty if nothing is learnable."""
+        ...
+
+    def apply(self, params: Any) -> Prior:
+        """The prior with these parameters."""
+        ...
+
+
+@pytree_dataclass
+class SitePosterior:
+    """A posterior under which the sites are independent.
+
+    Attributes:
+        log_normalizer: Shape (...).
+        sites: The factors q(z_t), a family of batch shape (..., T).
+        exact: Whether these are the conditioned prior itself.
+    """
+
+    log_normalizer: Array
+    sites: ExponentialFamily
+    exact: bool = static_field(default=True)
+
+    @property
+    def mean(self) -> Array:
+        """E[z_t], shape (..., T, K)."""
+        return self.sites.mean()
+
+    @property
+    def standard_deviation(self) -> Array:
+        """The standard deviation of each latent, shape (..., T, K)."""
+        return jnp.sqrt(self.sites.variance())
+
+    @property
+    def covariance(self) -> Array:
+        """The covariance of each site where the family has one, shape (..., T, K, K)."""
+        return self.sites.covariance()
+
+    def sample(self, key: Array, shape: tuple[int, ...] = ()) -> Array:
+        """Draw all sites, shape `shape` + (..., T) + event."""
+        return self.sites.sample(key, shape)
+
+
+def check_potentials(prior: str, potentials: Any, sites: ExponentialFamily) -> None:
+    """Raise where potentials do not belong to the prior's sites: family, number of sites, event shape."""
+    if type(potentials) is not type(sites):
+        raise TypeError(
+            f"{prior}.condition takes potentials of the sites' family {type(sites).__name__}, got "
+            f"{type(potentials).__name__}"
+        )
+    expected = [parameter.shape for parameter in sites.natural_parameters]
+    got = [parameter.shape for parameter in potentials.natural_parameters]
+    if any(g[-len(e) :] != e for g, e in zip(got, expected, strict=True)):
+        raise ValueError(
+            f"{prior}.condition: the potentials' natural parameters must end in the shapes {expected} "
+            f"(sites first, batch axes before), got {got}"
+        )

@@ -1,0 +1,128 @@
+"""Compiled optimisation steps, several a call, for one run or for many under `vmap`."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array, lax
+
+from rpm_jax.data import Batch, Data
+from rpm_jax.train._optimizer import OptimizerSpec
+
+Loss = Callable[[Any, Batch, Data], Array]
+"""(params, batch, data) -> scalar: pure, and hashable so that its compiled steps can be reused."""
+
+
+class TrainState(NamedTuple):
+    """What a run carries from step to step.
+
+    Attributes:
+        params: The parameters.
+        optimizer_state: The optimiser's.
+        key: The random key of the minibatches.
+        order: The current epoch's permutation of the data, integers (N,).
+        skipped: How many steps were left out because loss or gradient was not finite.
+    """
+
+    params: Any
+    optimizer_state: Any
+    key: Array
+    order: Array
+    skipped: Array
+
+
+class Steps(NamedTuple):
+    """What the compiled steps depend on besides arrays; hashable.
+
+    Attributes:
+        loss: To be minimised.
+        groups: params -> a pytree of group names.
+        optimizer: Made for these groups.
+        batch_size: B.
+        replacement: Whether minibatches are drawn with replacement, instead of by epochs.
+        length: How many steps a call makes at most.
+    """
+
+    loss: Loss
+    groups: Callable[[Any], Any]
+    optimizer: OptimizerSpec
+    batch_size: int
+    replacement: bool
+    length: int
+
+
+def init_state(steps: Steps, params: Any, key: Array, size: int, hyperparameters: Mapping[str, Any]) -> TrainState:
+    """The state before the first step."""
+    optimizer = steps.optimizer.make(steps.groups(params), hyperparameters)
+    return TrainState(params, optimizer.init(params), key, jnp.arange(size), jnp.zeros((), jnp.int32))
+
+
+def advance(
+    steps: Steps,
+    state: TrainState,
+    hyperparameters: Mapping[str, Array],
+    data: Data,
+    start: Array,
+    number: Array,
+) -> tuple[TrainState, Array]:
+    """Make `number` ≤ `steps.length` steps, the first of them being step `start` of the run.
+
+    A step whose loss or gradient is not finite leaves parameters and optimiser as they were.
+
+    Returns:
+        The new state, and the losses, shape (steps.length,), NaN behind the last step made.
+    """
+    optimizer = steps.optimizer.make(steps.groups(state.params), hyperparameters)
+
+    def loss_of(params: Any, batch: Batch) -> Array:
+        return steps.loss(params, batch, data)
+
+    def step(i: Array, carry: tuple[TrainState, Array]) -> tuple[TrainState, Array]:
+        state, losses = carry
+        order, index = draw_batch(steps, state.key, state.order, start + i, data.size)
+        loss, gradient = jax.value_and_grad(loss_of)(state.params, data.batch(index))
+        updates, optimizer_state = optimizer.update(gradient, state.optimizer_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        finite = jnp.isfinite(loss) & jnp.all(
+            jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(gradient)])
+        )
+        params, optimizer_state = jax.tree.map(
+            partial(jnp.where, finite), (params, optimizer_state), (state.params, state.optimizer_state)
+        )
+        skipped = state.skipped + jnp.where(finite, 0, 1)
+        return TrainState(params, optimizer_state, state.key, order, skipped), losses.at[i].set(loss)
+
+    dtype = jax.eval_shape(loss_of, state.params, data.batch(state.order[: steps.batch_size])).dtype
+    losses = jnp.full((steps.length,), jnp.nan, dtype)
+    return lax.fori_loop(0, number, step, (state, losses))
+
+
+def draw_batch(steps: Steps, key: Array, order: Array, step: Array, size: int) -> tuple[Array, Array]:
+    """The epoch's order of the data and the minibatch's indices, a function of key and step alone."""
+    if steps.replacement:
+        return order, jax.random.randint(jax.random.fold_in(key, step), (steps.batch_size,), 0, size)
+    if steps.batch_size == size:
+        return order, order
+    batches = size // steps.batch_size
+    epoch, position = step // batches, step % batches
+    order = lax.cond(
+        position == 0,
+        lambda: jax.random.permutation(jax.random.fold_in(key, epoch), size).astype(order.dtype),
+        lambda: order,
+    )
+    return order, lax.dynamic_slice_in_dim(order, position * steps.batch_size, steps.batch_size)
+
+
+@partial(jax.jit, static_argnums=0, donate_argnums=1)
+def advance_one(*arguments: Any) -> tuple[TrainState, Array]:
+    """`advance`, compiled, the old state's buffers donated."""
+    return advance(*arguments)
+
+
+@partial(jax.jit, static_argnums=(0, 1), donate_argnums=2)
+def advance_many(steps: Steps, data_axis: int | None, *arguments: Any) -> tuple[TrainState, Array]:
+    """`advance` under `vmap` over states and hyperparameters, and over data if `data_axis` is 0."""
+    return jax.vmap(partial(advance, steps), in_axes=(0, 0, data_axis, None, None))(*arguments)

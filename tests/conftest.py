@@ -1,0 +1,13 @@
+"""Formulas are tested in float64, and compiled programs are kept between runs."""
+
+import pathlib
+
+import jax
+from hypothesis import settings
+
+jax.config.update("jax_enable_x64", True)
+jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(__file__).parents[1] / ".jax_cache"))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
+settings.register_profile("rpm_jax", deadline=None, max_examples=20, derandomize=True, database=None)
+settings.load_profile("rpm_jax")

@@ -1,0 +1,97 @@
+"""The positive-definite primitives: values, derivatives, batching, domain."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.test_util import check_grads
+
+from rpm_jax._linalg import cholesky_with_inverse, inverse_and_log_determinant, matrix_vector
+
+FUNCTIONS = {
+    "cholesky_with_inverse": cholesky_with_inverse,
+    "inverse_and_log_determinant": inverse_and_log_determinant,
+}
+
+
+@pytest.fixture(params=FUNCTIONS, ids=str)
+def function(request):
+    return FUNCTIONS[request.param]
+
+
+@pytest.fixture(scope="module")
+def matrices():
+    roots = np.random.default_rng(0).normal(size=(2, 4, 3, 3))
+    return jnp.asarray(roots @ np.swapaxes(roots, -1, -2) + np.eye(3))
+
+
+def test_cholesky_with_inverse(matrices):
+    factor, inverse = cholesky_with_inverse(matrices)
+    np.testing.assert_allclose(factor, np.linalg.cholesky(matrices), atol=1e-12)
+    np.testing.assert_allclose(inverse, np.linalg.inv(np.linalg.cholesky(matrices)), atol=1e-12)
+
+
+def test_inverse_and_log_determinant(matrices):
+    inverse, log_determinant = inverse_and_log_determinant(matrices)
+    np.testing.assert_allclose(inverse, np.linalg.inv(matrices), atol=1e-12)
+    np.testing.assert_allclose(log_determinant, np.linalg.slogdet(matrices)[1], atol=1e-12)
+
+
+def test_derivatives(function, matrices):
+    def symmetric(matrix):
+        return function(0.5 * (matrix + matrix.T))
+
+    check_grads(symmetric, (matrices[0, 0],), order=2, modes=("fwd", "rev"), atol=1e-5, rtol=1e-5)
+
+
+def test_derivatives_inside_vmap(function, matrices):
+    def total(matrix):
+        return sum(jnp.sum(jnp.sin(output)) for output in function(matrix))
+
+    expected = jax.jit(jax.grad(total))(matrices)
+    np.testing.assert_allclose(jax.jit(jax.vmap(jax.vmap(jax.grad(total))))(matrices), expected, atol=1e-12)
+    outside = jax.grad(lambda matrices: jnp.sum(jax.vmap(total)(matrices)))
+    np.testing.assert_allclose(jax.jit(outside)(matrices), expected, atol=1e-12)
+
+
+def test_vmap_equals_plain(function, matrices):
+    plain = function(matrices)
+    transforms = (
+        jax.vmap(function),
+        jax.jit(jax.vmap(jax.vmap(function))),
+        jax.vmap(function, in_axes=1, out_axes=1),
+    )
+    for transformed in transforms:
+        for output, expected in zip(transformed(matrices), plain, strict=True):
+            np.testing.assert_allclose(output, expected, rtol=0, atol=1e-14)
+
+
+def test_scan(function, matrices):
+    _, outputs = jax.lax.scan(lambda carry, matrix: (carry, function(matrix)), None, matrices)
+    for output, expected in zip(outputs, function(matrices), strict=True):
+        np.testing.assert_allclose(output, expected, rtol=0, atol=1e-14)
+
+
+def test_precision_is_kept(function, matrices):
+    for output, expected in zip(function(matrices.astype(jnp.float32)), function(matrices), strict=True):
+        assert output.dtype == jnp.float32
+        np.testing.assert_allclose(output, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_empty_batch(function):
+    outputs = function(jnp.zeros((0, 3, 3)))
+    assert all(output.shape[0] == 0 for output in outputs)
+
+
+def test_outside_the_domain(function, matrices):
+    mixed = matrices[0].at[1].set(-jnp.eye(3))
+    for output in function(mixed):
+        finite = np.isfinite(output).reshape(4, -1)
+        np.testing.assert_array_equal(finite.all(axis=-1), [True, False, True, True])
+
+
+def test_matrix_vector(matrices):
+    vectors = matrices[..., 0]
+    np.testing.assert_allclose(
+        matrix_vector(matrices, vectors), np.einsum("...kl,...l->...k", matrices, vectors), atol=1e-12
+    )
