@@ -7,7 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from rpm_jax._checks import is_concrete
+from rpm_jax._checks import is_concrete, require_choice
+from rpm_jax._pytree import pytree_dataclass
+
+MIXTURES = ("train", "given", "both")
 
 
 class Data(NamedTuple):
@@ -37,7 +40,8 @@ class Data(NamedTuple):
         )
 
 
-class Batch(NamedTuple):
+@pytree_dataclass
+class Batch:
     """Some data.
 
     Attributes:
@@ -86,7 +90,9 @@ def as_data(views: Any, mask: Any = None, log_weights: Any = None) -> Data:
     arrays = tuple(_numeric(f"views[{j}]", view) for j, view in enumerate(views))
     sizes = [array.shape[0] for array in arrays]
     if len(set(sizes)) > 1:
-        raise ValueError(f"all views must have the same number N of data on their first axis, got N = {sizes}")
+        raise ValueError(
+            f"all views must have the same number N of data on their first axis, got N = {sizes}"
+        )
     size = sizes[0]
     if size == 0:
         raise ValueError("views must hold at least one datum, got arrays whose first axis is 0")
@@ -105,7 +111,9 @@ def as_data(views: Any, mask: Any = None, log_weights: Any = None) -> Data:
         log_weights = _numeric("log_weights", log_weights)
         if log_weights.shape != (size,):
             raise ValueError(f"log_weights must have shape (N,) = ({size},), got {log_weights.shape}")
-        log_weights = log_weights - jnp.log(jnp.sum(jnp.exp(log_weights - log_weights.max()))) - log_weights.max()
+        log_weights = (
+            log_weights - jnp.log(jnp.sum(jnp.exp(log_weights - log_weights.max()))) - log_weights.max()
+        )
     return Data(arrays, mask, log_weights)
 
 
@@ -130,9 +138,9 @@ def _require_observed_finite(view: int, array: Array, mask: Array | None) -> Non
     if not finite.all():
         where = tuple(int(i) for i in np.argwhere(~finite)[0])
         raise ValueError(
-            f"views[{view}] must be finite where observed, got {int((~finite).sum())} NaN or infinite numbers "
-            f"of {finite.size}, the first at index {where}; mark missing ones by a mask of shape (N, J, T) or "
-            "(N, J) that is False there, or remove these data"
+            f"views[{view}] must be finite where observed, got {int((~finite).sum())} NaN or infinite "
+            f"numbers of {finite.size}, the first at index {where}; mark missing ones by a mask of shape "
+            "(N, J, T) or (N, J) that is False there, or remove these data"
         )
 
 
@@ -147,6 +155,66 @@ def zero_missing(views: tuple[Array, ...], mask: Array | None) -> tuple[Array, .
     """Views with 0 in the place of what is missing, so that networks see no NaN."""
     if mask is None:
         return views
-    return tuple(
-        jnp.where(expand_mask(mask[:, j], view), view, 0) for j, view in enumerate(views)
-    )
+    return tuple(jnp.where(expand_mask(mask[:, j], view), view, 0) for j, view in enumerate(views))
+
+
+def choose_mixture(new: Data, data: Any, mixture: str) -> Data:
+    """The data whose factors are the components of F_j.
+
+    Args:
+        new: Data to be evaluated.
+        data: The data of the fit, or None.
+        mixture: "train" for `data`, "given" for `new`, "both" for their union.
+
+    Raises:
+        ValueError: For another word, or if the fit's data are needed and not given.
+    """
+    require_choice("mixture", mixture, MIXTURES)
+    if mixture == "given":
+        return new
+    if data is None:
+        raise ValueError(
+            f"data: F_j with mixture={mixture!r} is made of the data of the fit; pass data=..., or "
+            "mixture='given' to make it of the new data"
+        )
+    data = as_data(data)
+    if mixture == "train":
+        return data
+    if len(data.views) != len(new.views):
+        raise ValueError(f"views must hold the J = {len(data.views)} views of the fit, got {len(new.views)}")
+    views = tuple(jnp.concatenate(pair) for pair in zip(data.views, new.views, strict=True))
+    mask = None
+    if data.mask is not None or new.mask is not None:
+        masks = [_mask_or_ones(d) for d in (data, new)]
+        num_sites = max(m.shape[2] for m in masks)
+        mask = jnp.concatenate([jnp.broadcast_to(m, (*m.shape[:2], num_sites)) for m in masks])
+    log_weights = None
+    if data.log_weights is not None or new.log_weights is not None:
+        total = data.size + new.size
+        log_weights = jnp.concatenate(
+            [
+                jnp.log(d.size / total)
+                + (jnp.full(d.size, -jnp.log(d.size)) if d.log_weights is None else d.log_weights)
+                for d in (data, new)
+            ]
+        )
+    return Data(views, mask, log_weights)
+
+
+def _mask_or_ones(data: Data) -> Array:
+    if data.mask is None:
+        return jnp.ones((data.size, len(data.views), 1), bool)
+    return data.mask if data.mask.ndim == 3 else data.mask[..., None]
+
+
+def full_mask(mask: Array | None, num_sites: int) -> Array | None:
+    """A mask (n, J) or (n, J, T) as (n, J, T)."""
+    if mask is None:
+        return None
+    mask = mask[..., None] if mask.ndim == 2 else mask
+    if mask.shape[2] not in (1, num_sites):
+        raise ValueError(
+            f"mask must have shape (N, J) or (N, J, T) with T = {num_sites} sites as in the prior, got "
+            f"{mask.shape}"
+        )
+    return jnp.broadcast_to(mask, (*mask.shape[:2], num_sites))

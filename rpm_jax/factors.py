@@ -101,9 +101,13 @@ class NetworkFactors:
     def _prepare(self, views: tuple[Array, ...], sites: Any) -> tuple[tuple[Array, ...], list[_Group]]:
         """Views with a feature axis, and their groups."""
         if self.num_views is not None and len(views) != self.num_views:
-            raise ValueError(f"the factors were made for num_views = {self.num_views} views, got {len(views)}")
+            raise ValueError(
+                f"the factors were made for num_views = {self.num_views} views, got {len(views)}"
+            )
         if len(self.networks) not in (1, len(views)):
-            raise ValueError(f"the factors hold {len(self.networks)} networks, but there are {len(views)} views")
+            raise ValueError(
+                f"the factors hold {len(self.networks)} networks, but there are {len(views)} views"
+            )
         positions, number = self._output_shape(sites)
         views = tuple(with_features(view, positions) for view in views)
         networks = self.networks * (len(views) // len(self.networks))

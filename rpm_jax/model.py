@@ -10,16 +10,14 @@ import optax
 from jax import Array
 
 from rpm_jax import auxiliaries, posteriors
-from rpm_jax._checks import require_choice
 from rpm_jax.auxiliaries import AuxiliaryStrategy
-from rpm_jax.data import Batch, Data, as_data, zero_missing
+from rpm_jax.data import Batch, Data, as_data, choose_mixture, full_mask, zero_missing
 from rpm_jax.factors import FactorSpec
 from rpm_jax.normalizers import log_component_weights
 from rpm_jax.objectives import conjugate_potentials, fill_missing, inner_bound_at
 from rpm_jax.posteriors import PosteriorStrategy
 from rpm_jax.priors import Posterior, Prior, PriorSpec, as_spec
 
-MIXTURES = ("train", "given", "both")
 MOST_EVALUATED = 1000
 EVALUATED_AT_ONCE = 64
 
@@ -124,7 +122,7 @@ class RPM:
                 "views: a static model (one site) needs at least J = 2 views, got 1; with a single view the "
                 "latent explains nothing, since p(x|z) averages to the empirical marginal whatever f is"
             )
-        data = data._replace(mask=_full_mask(data.mask, num_sites))
+        data = data._replace(mask=full_mask(data.mask, num_sites))
         data = data._replace(views=zero_missing(data.views, data.mask))
         params = {"prior": prior_params, "factors": self.factor_spec.init(factor_key, data.views, sites)}
         conjugate = conjugate_potentials(self.factors(params, data.views, data.mask).natural, sites)
@@ -162,7 +160,7 @@ class RPM:
             mask: Boolean (n, J, T) or (n, J), or None.
         """
         sites = self.prior(params).sites()
-        mask = _full_mask(mask, sites.batch_shape[0])
+        mask = full_mask(mask, sites.batch_shape[0])
         recognition = self.factor_spec.apply(params["factors"], zero_missing(views, mask), sites)
         natural = fill_missing(recognition.potentials + sites, sites, mask)
         return Factors(natural, recognition.log_scale, mask)
@@ -336,6 +334,8 @@ class RPM:
         return jnp.mean(self._bound_of(params, data, index, mixture))
 
     def _bound_of(self, params: dict, data: Data, index: Array, mixture: Data) -> Array:
+        if index.shape[0] <= EVALUATED_AT_ONCE:
+            return self.bound(params, data.batch(index), mixture)
         return jax.lax.map(
             lambda i: self.bound(params, data.batch(i[None]), mixture)[0], index, batch_size=EVALUATED_AT_ONCE
         )
@@ -358,9 +358,7 @@ class RPM:
         new = as_data(views)
         components = choose_mixture(new, data, mixture)
         params = self.with_new_rows(params, new)
-        return self.optimise_rows(
-            params, new, components, num_steps=num_steps, learning_rate=learning_rate
-        )
+        return self.optimise_rows(params, new, components, num_steps=num_steps, learning_rate=learning_rate)
 
     @partial(jax.jit, static_argnums=0)
     def with_new_rows(self, params: dict[str, Any], new: Data) -> dict[str, Any]:
@@ -379,7 +377,13 @@ class RPM:
 
     @partial(jax.jit, static_argnums=0, static_argnames="num_steps")
     def optimise_rows(
-        self, params: dict[str, Any], new: Data, components: Data, *, num_steps: int, learning_rate: Array | float
+        self,
+        params: dict[str, Any],
+        new: Data,
+        components: Data,
+        *,
+        num_steps: int,
+        learning_rate: Array | float,
     ) -> dict[str, Any]:
         """Maximise the bound of new data over their rows by Adam, everything else held fixed."""
         batch = new.batch(jnp.arange(new.size))
@@ -417,7 +421,7 @@ class RPM:
     # The model as a generative model over the data it holds.
 
     def component_log_weights(self, params: dict[str, Any], data: Any, latents: Array) -> Array:
-        """log p(x_jt^n | z_t) = log w_n + log f_jt(z_t|x_jt^n) − log Σ_m w_m f_jt(z_t|x_jt^m).
+        """Log p(x_jt^n | z_t) = log w_n + log f_jt(z_t|x_jt^n) − log Σ_m w_m f_jt(z_t|x_jt^m).
 
         Args:
             params: The model's parameters.
@@ -431,7 +435,7 @@ class RPM:
         return jax.nn.log_softmax(self._component_log_joint(params, as_data(data), latents), axis=-3)
 
     def mixture_log_density(self, params: dict[str, Any], data: Any, latents: Array) -> Array:
-        """log F_jt(z_t), in nats.
+        """Log F_jt(z_t), in nats.
 
         Args:
             params: The model's parameters.
@@ -446,7 +450,7 @@ class RPM:
 
     @partial(jax.jit, static_argnums=0)
     def _component_log_joint(self, params: dict, data: Data, latents: Array) -> Array:
-        """log w + ⟨η, t(z)⟩ + h, shape (..., N, J, T)."""
+        """Log w + ⟨η, t(z)⟩ + h, shape (..., N, J, T)."""
         natural, log_scale, log_weights, mask = self.components(params, data)
         statistics = tuple(
             jnp.expand_dims(t, (-rank - 2, -rank - 3))
@@ -510,64 +514,3 @@ class Inferred(NamedTuple):
     potentials: Any
     posterior: Any
     auxiliary: Any
-
-
-def choose_mixture(new: Data, data: Any, mixture: str) -> Data:
-    """The data whose factors are the components of F_j.
-
-    Args:
-        new: Data to be evaluated.
-        data: The data of the fit, or None.
-        mixture: "train" for `data`, "given" for `new`, "both" for their union.
-
-    Raises:
-        ValueError: For another word, or if the fit's data are needed and not given.
-    """
-    require_choice("mixture", mixture, MIXTURES)
-    if mixture == "given":
-        return new
-    if data is None:
-        raise ValueError(
-            f"data: F_j with mixture={mixture!r} is made of the data of the fit; pass data=..., or "
-            "mixture='given' to make it of the new data"
-        )
-    data = as_data(data)
-    if mixture == "train":
-        return data
-    if len(data.views) != len(new.views):
-        raise ValueError(f"views must hold the J = {len(data.views)} views of the fit, got {len(new.views)}")
-    views = tuple(jnp.concatenate(pair) for pair in zip(data.views, new.views, strict=True))
-    mask = None
-    if data.mask is not None or new.mask is not None:
-        masks = [_mask_or_ones(d) for d in (data, new)]
-        num_sites = max(m.shape[2] for m in masks)
-        mask = jnp.concatenate([jnp.broadcast_to(m, (*m.shape[:2], num_sites)) for m in masks])
-    log_weights = None
-    if data.log_weights is not None or new.log_weights is not None:
-        total = data.size + new.size
-        log_weights = jnp.concatenate(
-            [
-                jnp.log(d.size / total)
-                + (jnp.full(d.size, -jnp.log(d.size)) if d.log_weights is None else d.log_weights)
-                for d in (data, new)
-            ]
-        )
-    return Data(views, mask, log_weights)
-
-
-def _mask_or_ones(data: Data) -> Array:
-    if data.mask is None:
-        return jnp.ones((data.size, len(data.views), 1), bool)
-    return data.mask if data.mask.ndim == 3 else data.mask[..., None]
-
-
-def _full_mask(mask: Array | None, num_sites: int) -> Array | None:
-    """A mask (n, J) or (n, J, T) as (n, J, T)."""
-    if mask is None:
-        return None
-    mask = mask[..., None] if mask.ndim == 2 else mask
-    if mask.shape[2] not in (1, num_sites):
-        raise ValueError(
-            f"mask must have shape (N, J) or (N, J, T) with T = {num_sites} sites as in the prior, got {mask.shape}"
-        )
-    return jnp.broadcast_to(mask, (*mask.shape[:2], num_sites))

@@ -324,7 +324,10 @@ def _log_partition(family: ExponentialFamily) -> Array:
 def _(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
     (family,), (tangent,) = primals, tangents
     log_partition, mean = family._log_partition_and_mean()
-    return log_partition, tangent.dot(mean) + family._shared_tangent(tangent)
+    # Not `dot`, which a family may override by something that is not linear in η (infinite logits).
+    ranks = tuple(family.natural_ranks.values())
+    change = inner_product(tangent.natural_parameters, mean, ranks)
+    return log_partition, change + family._shared_tangent(tangent)
 
 
 def stack(families: list[ExponentialFamily] | tuple[ExponentialFamily, ...], axis: int = 0) -> Any:

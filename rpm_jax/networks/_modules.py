@@ -24,7 +24,7 @@ class _OpenOutputs(nn.Module):
 
     def with_outputs(self, number: int) -> Self:
         """The module with `number` outputs, unless it has a number already."""
-        return self.clone(num_outputs=number) if self.num_outputs is None else self  # type: ignore[attr-defined]
+        return self.clone(num_outputs=number) if self.num_outputs is None else self
 
     def _check(self, inputs: Any) -> None:
         name = type(self).__name__
@@ -33,8 +33,10 @@ class _OpenOutputs(nn.Module):
                 f"{name} takes one array, got {type(inputs).__name__}; a network of all views is made by "
                 "rpm_jax.networks.stacked(network) or rpm_jax.networks.concatenated(network)"
             )
-        if self.num_outputs is None:  # type: ignore[attr-defined]
-            raise ValueError(f"{name}: num_outputs is not set; the factors set it, or call with_outputs(number)")
+        if self.num_outputs is None:
+            raise ValueError(
+                f"{name}: num_outputs is not set; the factors set it, or call with_outputs(number)"
+            )
 
 
 class PointwiseMLP(_OpenOutputs):

@@ -3,4 +3,11 @@
 from rpm_jax.normalizers._components import ArrayComponents, Block, Components, as_components
 from rpm_jax.normalizers._plain import log_component_weights, log_tilted_mixture
 
-__all__ = ["ArrayComponents", "Block", "Components", "as_components", "log_component_weights", "log_tilted_mixture"]
+__all__ = [
+    "ArrayComponents",
+    "Block",
+    "Components",
+    "as_components",
+    "log_component_weights",
+    "log_tilted_mixture",
+]

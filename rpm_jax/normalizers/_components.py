@@ -29,7 +29,7 @@ class Components(Protocol):
     """
 
     @property
-    def size(self) -> int: ...  # noqa: D102
+    def size(self) -> int: ...
 
     def block(self, start: int | Array, length: int) -> Block:
         """The components start..start + length − 1."""

@@ -43,7 +43,7 @@ def log_tilted_mixture(
 
 
 def log_component_weights(size: int, log_weights: Array | None, mask: Array | None) -> Array:
-    """log w_m, to be added to (N, J, T): uniform by default, missing components −inf."""
+    """Log w_m, to be added to (N, J, T): uniform by default, missing components −inf."""
     if log_weights is None:
         log_weights = jnp.zeros(()) if mask is not None else jnp.asarray(-math.log(size))
     elif log_weights.ndim == 1:

@@ -186,8 +186,8 @@ def check_shapes(
         shape = mixture.batch_shape
         if len(shape) != 3 or shape[1] not in (1, num_views) or shape[2] not in (1, num_sites):
             raise ValueError(
-                f"mixture must have batch shape (N, J, T) = (N, {num_views}, {num_sites}), or 1 in place of J "
-                f"or T where components are shared, got {shape}"
+                f"mixture must have batch shape (N, J, T) = (N, {num_views}, {num_sites}), or 1 in place "
+                f"of J or T where components are shared, got {shape}"
             )
     batch = factors.batch_shape[:-2]
     expected = {"potentials": (*batch, num_sites), "auxiliary": (*batch, num_views, num_sites)}

@@ -20,13 +20,13 @@ class Posterior(Protocol):
     """
 
     @property
-    def log_normalizer(self) -> Array: ...  # noqa: D102
+    def log_normalizer(self) -> Array: ...
 
     @property
-    def sites(self) -> Any: ...  # noqa: D102
+    def sites(self) -> Any: ...
 
     @property
-    def exact(self) -> bool: ...  # noqa: D102
+    def exact(self) -> bool: ...
 
     def sample(self, key: Array, shape: tuple[int, ...] = ()) -> Array:
         """Draw Z jointly over the sites, shape `shape` + (..., T) + event."""

@@ -48,7 +48,9 @@ def _(primals: tuple, tangents: tuple) -> tuple:
     conditioned, reduction, log_determinant = condition_covariance(*primals)
     remainder = jnp.eye(covariance.shape[-1], dtype=covariance.dtype) - covariance @ reduction
     weighted = evidence_dot[..., :, None]
-    conditioned_dot = remainder @ covariance_dot @ transpose(remainder) - conditioned @ (weighted * conditioned)
+    conditioned_dot = remainder @ covariance_dot @ transpose(remainder) - conditioned @ (
+        weighted * conditioned
+    )
     reduction_dot = transpose(remainder) @ (weighted * remainder) - reduction @ covariance_dot @ reduction
     log_determinant_dot = jnp.sum(transpose(reduction) * covariance_dot, axis=(-2, -1)) + jnp.sum(
         jnp.diagonal(conditioned, axis1=-2, axis2=-1) * evidence_dot, axis=-1

@@ -147,7 +147,9 @@ def _check_moments(name: str, mean: Array, matrix: Array) -> tuple[Array, Array]
     mean, matrix = jnp.asarray(mean), jnp.asarray(matrix)
     dtype = jnp.result_type(mean, matrix, 0.0)
     mean, matrix = mean.astype(dtype), matrix.astype(dtype)
-    fits = mean.ndim in (1, 2) and matrix.ndim == mean.ndim + 1 and matrix.shape == (*mean.shape, mean.shape[-1])
+    fits = (
+        mean.ndim in (1, 2) and matrix.ndim == mean.ndim + 1 and matrix.shape == (*mean.shape, mean.shape[-1])
+    )
     if not fits:
         raise ValueError(
             f"GaussianProcess.from_{name}: mean and {name} must have shapes (T,) and (T, T), or (K, T) and "

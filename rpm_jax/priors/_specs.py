@@ -109,7 +109,9 @@ class LearnableGaussianProcess:
         del key
         params = {
             "kernel": jax.tree.map(
-                lambda leaf: jnp.broadcast_to(leaf, (self.num_latents, *jnp.shape(leaf))).astype(self.times.dtype),
+                lambda leaf: jnp.broadcast_to(leaf, (self.num_latents, *jnp.shape(leaf))).astype(
+                    self.times.dtype
+                ),
                 self.kernel.init(self.times),
             )
         }
@@ -222,7 +224,9 @@ class LearnableJointGaussianProcess:
     def init(self, key: Array) -> dict:
         """The kernel's hyperparameters."""
         del key
-        return {"kernel": jax.tree.map(lambda x: jnp.asarray(x, self.times.dtype), self.kernel.init(self.times))}
+        return {
+            "kernel": jax.tree.map(lambda x: jnp.asarray(x, self.times.dtype), self.kernel.init(self.times))
+        }
 
     def apply(self, params: Any) -> Static:
         """The prior with these parameters."""

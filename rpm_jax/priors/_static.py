@@ -35,7 +35,7 @@ class Static:
         return self.natural[None]
 
     def condition(self, potentials: ExponentialFamily) -> SitePosterior:
-        """q = η0 + λ, log_normalizer = A(η0 + λ) − A(η0).
+        """Q = η0 + λ, log_normalizer = A(η0 + λ) − A(η0).
 
         Args:
             potentials: λ, of this prior's family, batch shape (..., 1).

@@ -69,7 +69,9 @@ def radial_basis_function(bandwidth: float | None = None) -> Kernel:
     """
     return Kernel(
         init=lambda times: {
-            "log_bandwidth": jnp.log(0.5 / _initial_lengthscale(times) ** 2 if bandwidth is None else bandwidth)
+            "log_bandwidth": jnp.log(
+                0.5 / _initial_lengthscale(times) ** 2 if bandwidth is None else bandwidth
+            )
         },
         covariance=lambda params, times: rbf(times, jnp.exp(params["log_bandwidth"])),
     )

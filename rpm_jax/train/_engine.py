@@ -54,7 +54,9 @@ class Steps(NamedTuple):
     length: int
 
 
-def init_state(steps: Steps, params: Any, key: Array, size: int, hyperparameters: Mapping[str, Any]) -> TrainState:
+def init_state(
+    steps: Steps, params: Any, key: Array, size: int, hyperparameters: Mapping[str, Any]
+) -> TrainState:
     """The state before the first step."""
     optimizer = steps.optimizer.make(steps.groups(params), hyperparameters)
     return TrainState(params, optimizer.init(params), key, jnp.arange(size), jnp.zeros((), jnp.int32))

@@ -10,8 +10,8 @@ import numpy as np
 from jax import Array
 
 from rpm_jax._checks import require_choice, require_positive_integer
-from rpm_jax.data import Batch, Data, as_data
-from rpm_jax.model import MIXTURES, RPM, choose_mixture
+from rpm_jax.data import MIXTURES, Batch, Data, as_data, choose_mixture
+from rpm_jax.model import RPM
 from rpm_jax.train._engine import Loss, Steps, advance_many, advance_one, init_state
 from rpm_jax.train._history import Fit, History, Sweep
 from rpm_jax.train._optimizer import LEARNING_RATES, SCHEDULES, DefaultOptimizer, GivenOptimizer
@@ -166,8 +166,8 @@ def fit_seeds(
     for name, value in hyperparameters.items():
         if value.shape[:1] != keys.shape[:1]:
             raise ValueError(
-                f"hyperparameters[{name!r}] must have one value per key, first axis {keys.shape[0]}, got shape "
-                f"{value.shape}"
+                f"hyperparameters[{name!r}] must have one value per key, first axis {keys.shape[0]}, got "
+                f"shape {value.shape}"
             )
     unknown = set(options) - set(FitOptions._fields) - {"mask", "log_weights"}
     if unknown:
@@ -346,7 +346,9 @@ class _Runner(NamedTuple):
 
         def advance(state: Any, start: Array, number: Array) -> tuple[Any, Array]:
             if self.sweep:
-                return advance_many(steps, self.data_axis, state, self.hyperparameters, self.data, start, number)
+                return advance_many(
+                    steps, self.data_axis, state, self.hyperparameters, self.data, start, number
+                )
             return advance_one(steps, state, self.hyperparameters, self.data, start, number)
 
         watched = not quiet and self.held_out is not None
@@ -370,7 +372,7 @@ class _Runner(NamedTuple):
         return mean(params, self.data, self.data)
 
     def _held_out_evaluator(self, num_row_steps: int) -> Callable[[Any], Array]:
-        """params -> mean held-out bound; rows for these data go on from one call to the next."""
+        """Params -> mean held-out bound; rows for these data go on from one call to the next."""
         axis = self.data_axis
         held_out = self.held_out
         assert held_out is not None
@@ -431,8 +433,8 @@ def _stacked_data(views: Any, num_seeds: int, mask: Any = None, log_weights: Any
     for j, view in enumerate(views):
         if jnp.ndim(view) < 2 or view.shape[0] != num_seeds:
             raise ValueError(
-                f"views[{j}] must have shape (seeds, N, ...) with {num_seeds} seeds for stacked_data=True, got "
-                f"{jnp.shape(view)}"
+                f"views[{j}] must have shape (seeds, N, ...) with {num_seeds} seeds for stacked_data=True, "
+                f"got {jnp.shape(view)}"
             )
 
     def merge(array: Any) -> Any:
