@@ -12,8 +12,11 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+UNBLOCKED = 64
+"""Up to this size a matrix is eliminated column by column, larger ones block by block."""
+
 BLOCK = 16
-"""Rows and columns that are factorised at once; larger matrices go block by block."""
+"""The size of a block."""
 
 
 def transpose(matrix: Array) -> Array:
@@ -27,32 +30,29 @@ def _factorise_by_kernel(matrix: Array) -> tuple[Array, Array]:
     return factor, lax.linalg.triangular_solve(factor, identity, left_side=True, lower=True)
 
 
-def _factorise_by_halves(matrix: Array) -> tuple[Array, Array]:
-    """L and L⁻¹ by recursion on 2 × 2 blocks, unrolled: for small matrices."""
+def _eliminate(matrix: Array) -> tuple[Array, Array]:
+    """L and L⁻¹ by symmetric Gaussian elimination, which turns [A | I] into [Lᵀ | L⁻¹]."""
     size = matrix.shape[-1]
-    if size == 1:
-        factor = jnp.sqrt(matrix)
-        return factor, 1.0 / factor
-    half = size // 2
-    upper, upper_inverse = _factorise_by_halves(matrix[..., :half, :half])
-    side = matrix[..., half:, :half] @ transpose(upper_inverse)
-    lower, lower_inverse = _factorise_by_halves(matrix[..., half:, half:] - side @ transpose(side))
-    side_inverse = -lower_inverse @ (side @ upper_inverse)
-    zeros = jnp.zeros((*matrix.shape[:-2], half, size - half), matrix.dtype)
+    rows = jnp.arange(size)[:, None]
+    identity = jnp.broadcast_to(jnp.eye(size, dtype=matrix.dtype), matrix.shape)
 
-    def assemble(upper: Array, side: Array, lower: Array) -> Array:
-        return jnp.concatenate(
-            [jnp.concatenate([upper, zeros], axis=-1), jnp.concatenate([side, lower], axis=-1)], axis=-2
-        )
+    def step(i: Array, augmented: Array) -> Array:
+        pivot_row = lax.dynamic_index_in_dim(augmented, i, axis=-2)
+        column = lax.dynamic_index_in_dim(augmented, i, axis=-1)
+        scale = lax.rsqrt(lax.dynamic_index_in_dim(pivot_row, i, axis=-1))
+        pivot_row = pivot_row * scale
+        below = jnp.where(rows > i, column * scale, 0.0)
+        return jnp.where(rows == i, pivot_row, augmented - below * pivot_row)
 
-    return assemble(upper, side, lower), assemble(upper_inverse, side_inverse, lower_inverse)
+    augmented = lax.fori_loop(0, size, step, jnp.concatenate([matrix, identity], axis=-1))
+    return jnp.tril(transpose(augmented[..., :size])), augmented[..., size:]
 
 
 def _factorise_by_blocks(matrix: Array) -> tuple[Array, Array]:
     """L and L⁻¹, right-looking, one block of columns of L and of rows of L⁻¹ at a time."""
     size = matrix.shape[-1]
-    if size <= BLOCK:
-        return _factorise_by_halves(matrix)
+    if size <= UNBLOCKED:
+        return _eliminate(matrix)
     num_blocks = -(-size // BLOCK)
     padding = num_blocks * BLOCK - size
     flat = matrix.reshape(-1, size, size)
@@ -64,7 +64,7 @@ def _factorise_by_blocks(matrix: Array) -> tuple[Array, Array]:
         rest, factor, inverse = carry
         start = block * BLOCK
         panel = lax.dynamic_slice_in_dim(rest, start, BLOCK, axis=2)
-        _, corner_inverse = _factorise_by_halves(lax.dynamic_slice_in_dim(panel, start, BLOCK, axis=1))
+        _, corner_inverse = _eliminate(lax.dynamic_slice_in_dim(panel, start, BLOCK, axis=1))
         panel = jnp.where((rows >= start)[:, None], panel @ transpose(corner_inverse), 0.0)
         rest = rest - panel @ transpose(panel)
         identity = (rows[None, :] == start + jnp.arange(BLOCK)[:, None]).astype(matrix.dtype)

@@ -5,7 +5,7 @@ Every family is a batch of distributions p(z) = χ(z) exp(⟨η, t(z)⟩ − A(�
 arithmetic on natural parameters.
 """
 
-from rpm_jax._pytree import pytree_dataclass
+from rpm_jax._pytree import pytree_dataclass, static_field
 from rpm_jax.expfam._base import ExponentialFamily, Statistics, concatenate, stack
 from rpm_jax.expfam._categorical import Categorical
 from rpm_jax.expfam._dirichlet import Beta, Dirichlet
@@ -29,4 +29,5 @@ __all__ = [
     "concatenate",
     "pytree_dataclass",
     "stack",
+    "static_field",
 ]

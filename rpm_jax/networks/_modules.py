@@ -26,9 +26,9 @@ class _OpenOutputs(nn.Module):
         """The module with `number` outputs, unless it has a number already."""
         return self.clone(num_outputs=number) if self.num_outputs is None else self
 
-    def _check(self, inputs: Any) -> None:
+    def _check(self, inputs: Any) -> int:
         name = type(self).__name__
-        if not isinstance(inputs, jax.Array):
+        if not hasattr(inputs, "shape"):
             raise TypeError(
                 f"{name} takes one array, got {type(inputs).__name__}; a network of all views is made by "
                 "rpm_jax.networks.stacked(network) or rpm_jax.networks.concatenated(network)"
@@ -37,6 +37,7 @@ class _OpenOutputs(nn.Module):
             raise ValueError(
                 f"{name}: num_outputs is not set; the factors set it, or call with_outputs(number)"
             )
+        return self.num_outputs
 
 
 class PointwiseMLP(_OpenOutputs):
@@ -59,10 +60,10 @@ class PointwiseMLP(_OpenOutputs):
     @nn.compact
     def __call__(self, inputs: Array) -> Array:
         """Map inputs (..., D) to outputs (..., num_outputs)."""
-        self._check(inputs)
+        num_outputs = self._check(inputs)
         for units in self.hidden:
             inputs = self.activation(nn.Dense(units, bias_init=_spread_bias)(inputs))
-        return nn.Dense(self.num_outputs)(inputs)
+        return nn.Dense(num_outputs)(inputs)
 
 
 class MLP(_OpenOutputs):
@@ -108,7 +109,7 @@ class CNN(_OpenOutputs):
     @nn.compact
     def __call__(self, inputs: Array) -> Array:
         """Map images (N, H, W[, C]) to outputs (N, num_outputs)."""
-        self._check(inputs)
+        num_outputs = self._check(inputs)
         if inputs.ndim not in (3, 4):
             raise ValueError(f"CNN takes images of shape (N, H, W) or (N, H, W, C), got {inputs.shape}")
         images = inputs[..., None] if inputs.ndim == 3 else inputs
@@ -118,4 +119,4 @@ class CNN(_OpenOutputs):
         features = images.reshape(images.shape[0], -1)
         for units in self.hidden:
             features = self.activation(nn.Dense(units)(features))
-        return nn.Dense(self.num_outputs)(features)
+        return nn.Dense(num_outputs)(features)

@@ -77,7 +77,7 @@ class SitePosterior:
     """
 
     log_normalizer: Array
-    sites: ExponentialFamily
+    sites: Any
     exact: bool = static_field(default=True)
 
     @property

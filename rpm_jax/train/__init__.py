@@ -1,15 +1,21 @@
-"""Training: one `fit` for any pure loss, seeds in parallel, warm starts, early stopping."""
+"""Training: one `fit` for any pure loss, seeds in parallel, warm starts, early stopping, checkpoints."""
 
+from rpm_jax.train._checkpoints import Checkpoint, load_checkpoint, save_checkpoint
 from rpm_jax.train._engine import Loss, TrainState
-from rpm_jax.train._fit import BoundLoss, FitOptions, fit, fit_seeds
+from rpm_jax.train._fit import fit, fit_seeds
 from rpm_jax.train._history import Fit, History, Sweep
+from rpm_jax.train._losses import BoundLoss
 from rpm_jax.train._optimizer import LEARNING_RATES, DefaultOptimizer
+from rpm_jax.train._options import FitOptions
 from rpm_jax.train._run import EarlyStopping, Progress
+from rpm_jax.train._runner import DEFAULT_BATCH_SIZE
 from rpm_jax.train._warm_start import WarmStart
 
 __all__ = [
+    "DEFAULT_BATCH_SIZE",
     "LEARNING_RATES",
     "BoundLoss",
+    "Checkpoint",
     "DefaultOptimizer",
     "EarlyStopping",
     "Fit",
@@ -22,4 +28,6 @@ __all__ = [
     "WarmStart",
     "fit",
     "fit_seeds",
+    "load_checkpoint",
+    "save_checkpoint",
 ]

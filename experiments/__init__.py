@@ -1,0 +1,1 @@
+"""Experiments, run from a clone: `python -m experiments` lists them."""

@@ -1,0 +1,452 @@
+"""Fit an RPM to bouncing balls, score it, draw it, save it."""
+
+import re
+import shlex
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import rpm_jax as rpm
+from experiments import _options, _output
+from experiments._options import LIBRARY_DEFAULTS, OptionError, Options
+from rpm_jax import plots
+
+# Compiled as a whole: far faster the first time than operation by operation.
+linear_r2 = jax.jit(rpm.metrics.linear_r2)
+torchrpm_r2 = jax.jit(rpm.metrics.torchrpm_r2)
+
+MEDIANS = (
+    "r2",
+    "r2_torchrpm",
+    "r2_heldout",
+    "r2_torchrpm_heldout",
+    "bound_train",
+    "bound_heldout",
+)
+
+
+class Experiment(NamedTuple):
+    """What tells one experiment from another.
+
+    Attributes:
+        name: Of its module.
+        options: Its options' class.
+        sample: Its data.
+    """
+
+    name: str
+    options: type[Options]
+    sample: Callable[..., rpm.datasets.BouncingBalls]
+
+
+class Result(NamedTuple):
+    """One fitted model with its data.
+
+    Attributes:
+        fit: The fit.
+        train: The data it was fitted on.
+        held_out: Other sequences.
+        mean: Posterior mean of the fit's data, shape (N, T, K).
+        deviation: Posterior standard deviation, shape (N, T, K).
+        held_out_mean: Of the held-out sequences.
+        held_out_deviation: Of the held-out sequences.
+    """
+
+    fit: rpm.train.Fit
+    train: rpm.datasets.BouncingBalls
+    held_out: rpm.datasets.BouncingBalls
+    mean: np.ndarray
+    deviation: np.ndarray
+    held_out_mean: np.ndarray
+    held_out_deviation: np.ndarray
+
+
+def main(experiment: Experiment, description: str | None, arguments: Sequence[str] | None = None) -> int:
+    """Run an experiment from the command line.
+
+    Returns:
+        The exit status: 0; 1 if a file could not be written; 2 for options that do not fit; 130 if
+        interrupted.
+    """
+    program = f"python -m experiments.{experiment.name}"
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    try:
+        options = _options.parse(experiment.options, experiment.name, description, arguments)
+        return run(experiment, options, shlex.join([*program.split(), *arguments]))
+    except OptionError as error:
+        print(f"{program}: error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"{program}: error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"{program}: interrupted; the files written so far are complete", file=sys.stderr)
+        return 130
+
+
+def run(experiment: Experiment, options: Options, command: str = "") -> int:
+    """Fit, score and save.
+
+    Returns:
+        0, or 1 if some file could not be written; the others are.
+    """
+    started = time.perf_counter()
+    seeds = range(options.training.seeds or 1)
+    pairs = [sample(experiment, options, seed) for seed in seeds]
+    directory = options.run.output or Path("outputs") / experiment.name
+    try:
+        _output.prepare_directory(directory)
+    except OSError as error:
+        raise OSError(f"--output: cannot write to {directory}: {error.strerror or error}") from error
+    files = _Files(directory)
+    config = {
+        "experiment": experiment.name,
+        "options": {key: str(v) if isinstance(v, Path) else v for key, v in options.recorded().items()},
+        "library_defaults": {k: v for k, v in LIBRARY_DEFAULTS.items() if options.flat()[k] is None},
+        "command": command,
+        **_output.provenance(),
+    }
+    # The results of an earlier run keep their configuration until there are new ones.
+    if not (directory / "metrics.json").exists():
+        files.attempt("config.json", _output.write_json, config)
+
+    model = build_model(options, pairs[0][0].times)
+    fits = fit_all(model, options, pairs)
+    best = _best(fits)
+    fit_seconds = time.perf_counter() - started
+    metadata = {"experiment": experiment.name, "options": config["options"]}
+    for name, params, more in _checkpoints(fits, best):
+        files.attempt(f"checkpoints/{name}", _save_checkpoint, params, metadata | more)
+    results = [
+        recover(model, fit, train, held_out) for fit, (train, held_out) in zip(fits, pairs, strict=True)
+    ]
+    scores = [score(result) for result in results]
+    if options.training.seeds is None:
+        metrics = scores[0]
+    else:
+        metrics = {name: float(np.median([s[name] for s in scores])) for name in MEDIANS}
+        metrics["per_seed"] = {name: [s[name] for s in scores] for name in scores[0]}
+        metrics["best_seed"] = best
+    metrics["seconds_fit"] = fit_seconds
+    metrics["seconds"] = time.perf_counter() - started
+    files.attempt("config.json", _output.write_json, config)
+    files.attempt("metrics.json", _output.write_json, metrics)
+    files.attempt("arrays.npz", _output.write_arrays, arrays(results, options))
+    if options.run.figures:
+        for name, draw in figures(model, results, best, options).items():
+            files.attempt(name, _output.write_figure, draw)
+    print(_summary(experiment.name, options, metrics, directory))
+    for failure in files.failures:
+        print(f"python -m experiments.{experiment.name}: error: {failure}", file=sys.stderr)
+    return 1 if files.failures else 0
+
+
+class _Files:
+    """The files of a run: what cannot be written is noted, and the rest goes on."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.failures: list[str] = []
+
+    def attempt(self, name: str, write: Callable[..., Any], *content: Any) -> None:
+        path = self.directory / name
+        try:
+            write(path, *content)
+        except (OSError, ImportError) as error:
+            reason = getattr(error, "strerror", None) or error
+            self.failures.append(f"--output: {path} was not written: {reason}")
+
+
+# Data, model, fit.
+
+
+def sample(
+    experiment: Experiment, options: Options, seed: int
+) -> tuple[rpm.datasets.BouncingBalls, rpm.datasets.BouncingBalls]:
+    """N sequences to fit and N others, seen by the same pixels."""
+    data = options.data
+    values = {key: getattr(data, key) for key in vars(data) if key not in ("sequence_length", "data_seed")}
+    values |= {"num_sequences": 2 * data.num_sequences, "num_steps": data.sequence_length}
+    # Data and model keys differ even where the seeds are alike.
+    key = jax.random.fold_in(jax.random.key(data.data_seed + seed), 0)
+    try:
+        balls = experiment.sample(key, **values)
+    except ValueError as error:
+        message = re.sub(rf"^{experiment.name}: ", "", str(error))
+        message = re.sub(r"^(\w+)", lambda match: _options.option_name(match[1]), message)
+        raise OptionError(message) from error
+    return balls.split(data.num_sequences)
+
+
+def build_model(options: Options, times: jax.Array) -> rpm.RPM:
+    """The model, with everything that was not asked for left to the library."""
+    wanted = options.model
+    kernel: Any = wanted.kernel
+    if wanted.bandwidth is not None:
+        kernel = rpm.priors.kernels.radial_basis_function(wanted.bandwidth)
+    if wanted.lengthscale is not None and wanted.kernel is not None:
+        order = {"matern12": 0.5, "matern32": 1.5, "matern52": 2.5}[wanted.kernel]
+        kernel = rpm.priors.kernels.matern(order, wanted.lengthscale)
+    prior_options = _given(kernel=kernel)
+    output_options: dict[str, Any] = {}
+    if wanted.static:
+        prior = rpm.priors.joint_gaussian_process(times, **prior_options)
+        output_options["output"] = rpm.outputs.DiagonalPrecision()
+    else:
+        prior_options |= _given(mean=wanted.mean, num_latents=wanted.num_latents)
+        prior = rpm.priors.gaussian_process(times, **prior_options)
+    network: Any = rpm.networks.PointwiseMLP(**_given(hidden=wanted.hidden))
+    all_views = rpm.networks.stacked(network)
+    posteriors: dict[str, Callable[[], Any]] = {
+        "conjugate": rpm.posteriors.conjugate,
+        "amortized": lambda: rpm.posteriors.amortized(all_views, **output_options),
+        "saturated": lambda: rpm.posteriors.saturated(**output_options),
+    }
+    source = all_views if wanted.auxiliary_amortized else None
+    auxiliaries: dict[str, Callable[[], Any]] = {
+        "posterior": rpm.auxiliaries.posterior,
+        "shifted": lambda: rpm.auxiliaries.shifted(source, **output_options),
+        "free": lambda: rpm.auxiliaries.free(source, **output_options),
+    }
+    return rpm.RPM(
+        prior=prior,
+        factors=rpm.factors.per_view(network, normalised=not wanted.unnormalised, **output_options),
+        posterior=posteriors[wanted.posterior](),
+        auxiliary=auxiliaries[wanted.auxiliary](),
+        pooled=wanted.pooled,
+    )
+
+
+def fit_all(
+    model: rpm.RPM,
+    options: Options,
+    pairs: Sequence[tuple[rpm.datasets.BouncingBalls, rpm.datasets.BouncingBalls]],
+) -> list[rpm.train.Fit]:
+    """One fit, or a sweep's."""
+    settings = fit_options(options)
+    keys = [
+        jax.random.fold_in(jax.random.key(options.training.model_seed + seed), 1)
+        for seed in range(len(pairs))
+    ]
+    if options.training.seeds is None:
+        train, held_out = pairs[0]
+        return [rpm.fit(model, train.views, key=keys[0], held_out=held_out.views, **settings)]
+    train_views, held_out_views = (
+        tuple(jnp.stack(view) for view in zip(*(pair[part].views for pair in pairs), strict=True))
+        for part in (0, 1)
+    )
+    sweep = rpm.fit_seeds(
+        model, train_views, keys=jnp.stack(keys), stacked_data=True, held_out=held_out_views, **settings
+    )
+    return [sweep.run(seed) for seed in range(sweep.size)]
+
+
+def fit_options(options: Options) -> dict[str, Any]:
+    """Arguments of `rpm.fit`: those that were given."""
+    wanted = options.training
+    num_sequences = options.data.num_sequences
+    num_steps = wanted.num_steps
+    if wanted.epochs is not None:
+        batch_size = wanted.batch_size or min(rpm.train.DEFAULT_BATCH_SIZE, num_sequences)
+        num_steps = wanted.epochs * max(1, num_sequences // batch_size)
+    rates = _given(
+        networks=wanted.learning_rate, prior=wanted.prior_learning_rate, rows=wanted.row_learning_rate
+    )
+    steps = _given(
+        match_posterior=wanted.warm_start_posterior,
+        match_auxiliary=wanted.warm_start_auxiliary,
+        bound=wanted.warm_start_bound,
+    )
+    return _given(
+        num_steps=num_steps,
+        batch_size=wanted.batch_size,
+        learning_rates=rates or None,
+        schedule=wanted.schedule,
+        components=wanted.components,
+        replacement=wanted.replacement or None,
+        em=wanted.em or None,
+        warm_start=rpm.WarmStart(**steps) if steps else None,
+        early_stopping=wanted.early_stopping and rpm.EarlyStopping(patience=wanted.early_stopping),
+        progress=not options.run.quiet or None,
+    )
+
+
+def _given(**values: Any) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _best(fits: Sequence[rpm.train.Fit]) -> int:
+    bounds = np.array([fit.bound for fit in fits])
+    return int(np.argmax(np.where(np.isnan(bounds), -np.inf, bounds)))
+
+
+def _checkpoints(fits: Sequence[rpm.train.Fit], best: int) -> list[tuple[str, Any, dict[str, Any]]]:
+    """Names, parameters and metadata: the fit's, or the best seed's and those of all seeds, stacked."""
+    if len(fits) == 1:
+        return [("fit", fits[0].params, {})]
+    stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *(fit.params for fit in fits))
+    return [("fit", fits[best].params, {"seed": best}), ("all_seeds", stacked, {"seeds": len(fits)})]
+
+
+def _save_checkpoint(path: Path, params: Any, metadata: dict[str, Any]) -> None:
+    rpm.train.save_checkpoint(path, params, metadata=metadata)
+
+
+# Results.
+
+
+def recover(
+    model: rpm.RPM,
+    fit: rpm.train.Fit,
+    train: rpm.datasets.BouncingBalls,
+    held_out: rpm.datasets.BouncingBalls,
+) -> Result:
+    """What the model says about the latents of its data and of the held-out sequences."""
+    posterior = model.posterior(fit.params, train.views)
+    new = model.infer(fit.params, held_out.views, data=train.views)
+    shape = (*train.latent.shape, -1)
+
+    def over_time(values: jax.Array) -> np.ndarray:
+        # A trajectory as one site has the times in the place of the latents.
+        return np.asarray(values).reshape(shape)
+
+    return Result(
+        fit,
+        train,
+        held_out,
+        *(over_time(x) for q in (posterior, new) for x in (q.mean, q.standard_deviation)),  # type: ignore[attr-defined]
+    )
+
+
+def score(result: Result) -> dict[str, Any]:
+    """Numbers of one fit."""
+    fit = result.fit
+    kernel = fit.params["prior"].get("kernel", {})
+    hyperparameters = {
+        name.removeprefix("log_"): np.exp(np.atleast_1d(np.asarray(value, float))).tolist()
+        for name, value in kernel.items()
+    }
+    truth, unseen = result.train.latent, result.held_out.latent
+    return {
+        "r2": float(linear_r2(truth, result.mean)),
+        "r2_torchrpm": float(torchrpm_r2(truth, result.mean)),
+        "r2_heldout": float(linear_r2(unseen, result.held_out_mean)),
+        "r2_torchrpm_heldout": float(torchrpm_r2(unseen, result.held_out_mean)),
+        "bound_train": float(fit.bound),
+        "bound_heldout": float(np.nan if fit.held_out_bound is None else fit.held_out_bound),
+        **{name: value[0] if len(value) == 1 else value for name, value in hyperparameters.items()},
+        "steps": int(fit.history.train.shape[-1]),
+        "steps_skipped": int(fit.history.skipped),
+        "stopped": fit.history.stopped,
+    }
+
+
+def arrays(results: Sequence[Result], options: Options) -> dict[str, np.ndarray]:
+    """All that figures are made of; with --seeds every array but times has a leading axis of seeds."""
+    each = [
+        {
+            "views": r.train.stacked,
+            "latent": r.train.latent,
+            "locations": r.train.locations,
+            "posterior_mean": r.mean,
+            "posterior_sd": r.deviation,
+            "heldout_views": r.held_out.stacked,
+            "heldout_latent": r.held_out.latent,
+            "heldout_posterior_mean": r.held_out_mean,
+            "heldout_posterior_sd": r.held_out_deviation,
+            "bound_train": r.fit.history.train,
+            "bound_heldout": r.fit.history.held_out,
+        }
+        for r in results
+    ]
+    single = options.training.seeds is None
+    joined = {
+        name: np.asarray(each[0][name]) if single else np.stack([np.asarray(e[name]) for e in each])
+        for name in each[0]
+    }
+    history = results[0].fit.history
+    return joined | {
+        "times": np.asarray(results[0].train.times),
+        "bound_train_steps": np.arange(1, history.train.shape[-1] + 1),
+        "bound_heldout_steps": history.held_out_steps,
+    }
+
+
+def figures(
+    model: rpm.RPM, results: Sequence[Result], best: int, options: Options
+) -> dict[str, Callable[[], Any]]:
+    """Functions that draw each figure, of the best seed if there are several."""
+    result = results[best]
+    drawn: dict[str, Callable[[], Any]] = {
+        "observations.png": lambda: draw_observations(result),
+        "bound.png": lambda: draw_bounds([result]),
+        "mixtures.png": lambda: draw_mixtures(model, result, options),
+    }
+    if len(results) > 1:
+        drawn["bound_all_seeds.png"] = lambda: draw_bounds(results)
+    return drawn
+
+
+def draw_observations(result: Result) -> Any:
+    """The pixels with the true latent and the posterior, on the latent's scale."""
+    train = result.train
+    aligned = rpm.metrics.align_latent(train.latent, result.mean)
+    deviation = aligned.standard_deviation(result.deviation)
+    return plots.bouncing_balls(train.stacked, train.times, train.latent, aligned.mean, deviation)
+
+
+def draw_bounds(results: Sequence[Result]) -> Any:
+    """The bound over training, on the fit's data and on held-out ones."""
+    histories = [result.fit.history for result in results]
+    steps = np.arange(1, histories[0].train.shape[-1] + 1)
+    train, held_out = (np.stack([getattr(h, name) for h in histories]) for name in ("train", "held_out"))
+    return plots.bound_history(steps, train, histories[0].held_out_steps, held_out)
+
+
+def draw_mixtures(model: rpm.RPM, result: Result, options: Options) -> Any:
+    """The prior's marginal at the middle of the trajectory against each F_j, for the first latent."""
+    middle = result.train.times.shape[0] // 2
+    site = (0, middle) if options.model.static else (middle, 0)
+    mixture_site = (0, 0) if options.model.pooled else site
+
+    @jax.jit
+    def marginals(params: Any, views: Any) -> tuple[jax.Array, ...]:
+        prior = model.prior(params).sites()
+        mixture = model.components(params, rpm.as_data(views))
+        natural = mixture.natural
+        log_mass = jnp.zeros(natural.batch_shape)
+        if mixture.log_scale is not None:
+            # F_j is drawn normalised: its scale is as free as that of f_j.
+            log_mass = mixture.log_scale + natural.log_partition()
+        return (
+            prior.mean()[site],
+            prior.variance()[site],
+            natural.mean()[..., *mixture_site],
+            natural.variance()[..., *mixture_site],
+            jax.nn.softmax(log_mass[..., mixture_site[0]], axis=0),
+        )
+
+    centre, spread, means, variances, weights = map(
+        np.asarray, marginals(result.fit.params, result.train.views)
+    )
+    grid = centre + np.linspace(-4, 4, 401) * np.sqrt(spread)
+    densities = np.sum(weights[..., None] * _normal(grid, means[..., None], variances[..., None]), axis=0)
+    return plots.prior_against_mixtures(grid, _normal(grid, centre, spread), densities)
+
+
+def _normal(grid: np.ndarray, mean: np.ndarray, variance: np.ndarray) -> np.ndarray:
+    return np.exp(-0.5 * (grid - mean) ** 2 / variance) / np.sqrt(2 * np.pi * variance)
+
+
+def _summary(name: str, options: Options, metrics: dict[str, Any], directory: Path) -> str:
+    seeds = options.training.seeds
+    which = "" if seeds is None else f" (medians of {seeds} seeds)"
+    numbers = [f"{key} {metrics[key]:.4f}" for key in MEDIANS[:2]]
+    numbers += [f"{key} {metrics[key]:.2f}" for key in MEDIANS[-2:]]
+    return f"{name}{which}: {', '.join(numbers)}, seconds {metrics['seconds']:.1f}, output {directory}"

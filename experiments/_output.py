@@ -1,0 +1,103 @@
+"""Files of a run: each complete or not there at all."""
+
+import datetime
+import importlib.metadata
+import io
+import json
+import math
+import os
+import platform
+import subprocess
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+import rpm_jax as rpm
+
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "orbax-checkpoint")
+
+
+def prepare_directory(directory: Path) -> None:
+    """Make the directory, and find out now whether it can be written."""
+    directory.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=directory) as file:
+        file.write(b"0")
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file under another name, then rename it; an earlier one stays until then."""
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write JSON, with null for NaN and infinity."""
+    text = json.dumps(_finite(content), indent=2, ensure_ascii=False, allow_nan=False)
+    write_bytes(path, (text + "\n").encode())
+
+
+def write_arrays(path: Path, content: Mapping[str, np.ndarray]) -> None:
+    """Write a compressed npz file."""
+    stream = io.BytesIO()
+    np.savez_compressed(stream, **dict(content))  # type: ignore[arg-type]
+    write_bytes(path, stream.getvalue())
+
+
+def write_figure(path: Path, draw: Callable[[], Any]) -> None:
+    """Write the figure that a function draws."""
+    stream = io.BytesIO()
+    draw().savefig(stream, format="png")
+    write_bytes(path, stream.getvalue())
+
+
+def provenance() -> dict[str, Any]:
+    """Versions, commit, device and date."""
+    versions = {"python": platform.python_version(), "rpm_jax": rpm.__version__}
+    versions |= {name: importlib.metadata.version(name) for name in PACKAGES}
+    return {
+        "versions": versions,
+        **_commit(),
+        "device": jax.devices()[0].device_kind,
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _commit() -> dict[str, Any]:
+    folder = Path(__file__).parent
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(folder), *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
+        return done.stdout.strip()
+
+    try:
+        if Path(git("rev-parse", "--show-toplevel")).resolve() != folder.parent.resolve():
+            return {"commit": None, "modified": None}
+        return {"commit": git("rev-parse", "HEAD"), "modified": bool(git("status", "--porcelain", "-uno"))}
+    except (OSError, subprocess.SubprocessError):
+        return {"commit": None, "modified": None}
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

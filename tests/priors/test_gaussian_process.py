@@ -1,0 +1,390 @@
+"""Conditioning a Gaussian process, against dense matrices and long arithmetic."""
+
+import jax
+import jax.numpy as jnp
+import mpmath
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis.extra.numpy import arrays
+from hypothesis.strategies import floats
+
+from rpm_jax.expfam import DiagonalGaussian
+from rpm_jax.priors import GaussianProcess, kernels
+
+LATENTS, SITES, BATCH = 2, 5, 3
+
+
+def random_process(seed=0, sites=SITES):
+    rng = np.random.default_rng(seed)
+    root = rng.normal(size=(LATENTS, sites, sites))
+    covariance = root @ np.swapaxes(root, 1, 2) / sites + 0.3 * np.eye(sites)
+    return rng.normal(size=(LATENTS, sites)), covariance
+
+
+def random_evidence(seed=1):
+    rng = np.random.default_rng(seed)
+    linear = rng.normal(size=(BATCH, SITES, LATENTS))
+    evidence = rng.gamma(1.0, size=(BATCH, SITES, LATENTS))
+    evidence[0, 1] = 0.0
+    evidence[1] = 0.0
+    return linear, evidence
+
+
+@jax.jit
+def condition(mean, covariance, linear, evidence):
+    prior = GaussianProcess(mean, covariance)
+    posterior = prior.condition(DiagonalGaussian(linear, -0.5 * evidence))
+    return posterior, posterior.sites, posterior.mean, posterior.standard_deviation
+
+
+def dense(mean, covariance, linear, evidence, np=np):
+    """log_normalizer, joint mean and covariance of one latent by inverting everything."""
+    precision = np.linalg.inv(covariance)
+    total = precision + np.diag(evidence)
+    joint_covariance = np.linalg.inv(total)
+    joint_mean = joint_covariance @ (precision @ mean + linear)
+    log_normalizer = 0.5 * (
+        joint_mean @ total @ joint_mean
+        - mean @ precision @ mean
+        - np.linalg.slogdet(covariance)[1]
+        - np.linalg.slogdet(total)[1]
+    )
+    return log_normalizer, joint_mean, joint_covariance
+
+
+@pytest.fixture(scope="module")
+def conditioned():
+    mean, covariance = random_process()
+    return condition(mean, covariance, *random_evidence())
+
+
+@pytest.mark.parametrize("n", range(BATCH))
+def test_against_dense_matrices(conditioned, n):
+    """Also at sites without evidence (W = 0), of which there are some in every batch entry but one."""
+    (mean, covariance), (linear, evidence) = random_process(), random_evidence()
+    posterior, sites, site_mean, deviation = conditioned
+    expected = [dense(mean[k], covariance[k], linear[n, :, k], evidence[n, :, k]) for k in range(LATENTS)]
+    np.testing.assert_allclose(posterior.log_normalizer[n], sum(e[0] for e in expected), rtol=1e-11)
+    for k, (_, joint_mean, joint_covariance) in enumerate(expected):
+        variance = np.diag(joint_covariance)
+        np.testing.assert_allclose(posterior.joint_mean[n, k], joint_mean, rtol=0, atol=1e-11)
+        np.testing.assert_allclose(posterior.joint_covariance[n, k], joint_covariance, rtol=0, atol=1e-11)
+        np.testing.assert_allclose(site_mean[n, :, k], joint_mean, rtol=0, atol=1e-11)
+        np.testing.assert_allclose(deviation[n, :, k] ** 2, variance, rtol=1e-10)
+        np.testing.assert_allclose(sites.eta2[n, :, k], -0.5 / variance, rtol=1e-10)
+        np.testing.assert_allclose(sites.eta1[n, :, k], joint_mean / variance, rtol=1e-9, atol=1e-11)
+
+
+def test_divergence_against_the_formula_of_gaussians(conditioned):
+    """KL(q‖p) = Σ_t ⟨λ_t, μ_t⟩ − log_normalizer, with the dense formula for the other side."""
+    (mean, covariance), (linear, evidence) = random_process(), random_evidence()
+    posterior, sites, *_ = conditioned
+    first, second = sites.mean_parameters()
+    divergence = np.sum(linear * first - 0.5 * evidence * second, axis=(1, 2)) - posterior.log_normalizer
+    for n in range(BATCH):
+        expected = 0.0
+        for k in range(LATENTS):
+            precision = np.linalg.inv(covariance[k])
+            ratio = precision @ posterior.joint_covariance[n, k]
+            shift = posterior.joint_mean[n, k] - mean[k]
+            expected += 0.5 * (
+                np.trace(ratio) - SITES - np.linalg.slogdet(ratio)[1] + shift @ precision @ shift
+            )
+        np.testing.assert_allclose(divergence[n], expected, rtol=1e-9, atol=1e-11)
+
+
+def test_latents_are_independent(conditioned):
+    """K = 2 latents are two priors with one."""
+    (mean, covariance), (linear, evidence) = random_process(), random_evidence()
+    singles = [
+        condition(mean[k, None], covariance[k, None], linear[..., k, None], evidence[..., k, None])[0]
+        for k in range(LATENTS)
+    ]
+    total = sum(single.log_normalizer for single in singles)
+    np.testing.assert_allclose(conditioned[0].log_normalizer, total, rtol=1e-12)
+    for k, single in enumerate(singles):
+        np.testing.assert_allclose(conditioned[0].joint_mean[:, k], single.joint_mean[:, 0], atol=1e-13)
+
+
+def test_constructors():
+    mean, covariance = random_process()
+    process = jax.jit(GaussianProcess.from_precision)(mean, np.linalg.inv(covariance))
+    np.testing.assert_allclose(process.covariance, covariance, rtol=0, atol=1e-12)
+    plain = GaussianProcess.from_covariance(mean, covariance)
+    np.testing.assert_array_equal(plain.covariance, covariance)
+    single = GaussianProcess.from_covariance(mean[0], covariance[0])
+    assert single.mean.shape == (1, SITES)
+    np.testing.assert_allclose(plain.sites().mean(), mean.T, rtol=1e-14)
+    variance = np.diagonal(covariance, axis1=1, axis2=2).T
+    np.testing.assert_allclose(plain.sites().variance(), variance, rtol=1e-14)
+    assert plain.sites().batch_shape == (SITES,)
+
+
+# Gradients.
+
+
+def test_gradients_of_all_orders():
+    """First and second derivatives in both modes, by numerical differences."""
+    mean, covariance = (x[:1, :3, ...] for x in random_process(3))
+    covariance = covariance[..., :3]
+    linear, evidence = (x[0, :3, :1] for x in random_evidence(4))
+    evidence = evidence + 0.2
+
+    def scalar(arguments):
+        mean, matrix, linear, evidence = arguments
+        # Directions that keep the covariance symmetric.
+        symmetric = 0.5 * (matrix + jnp.swapaxes(matrix, -1, -2))
+        posterior, sites, *_ = condition(mean, symmetric, linear, evidence)
+        return (
+            jnp.sum(posterior.log_normalizer)
+            + jnp.sum(jnp.sin(posterior.joint_covariance + jnp.arange(9.0).reshape(3, 3)))
+            + jnp.sum(jnp.sin(posterior.joint_mean))
+            + jnp.sum(sites.eta1 * sites.eta2)
+        )
+
+    arguments = (mean, covariance, linear, evidence)
+    rng = np.random.default_rng(0)
+    first, second = (jax.tree.map(lambda x: rng.normal(size=x.shape), arguments) for _ in range(2))
+
+    def inner(a, b):
+        return sum(jnp.vdot(x, y) for x, y in zip(a, b, strict=True))
+
+    def forward(point, direction):
+        return jax.jvp(scalar, (point,), (direction,))[1]
+
+    def reverse(point, direction):
+        return inner(jax.grad(scalar)(point), direction)
+
+    @jax.jit
+    def all_orders(point):
+        return {
+            "slopes": jnp.stack([forward(point, first), reverse(point, first)]),
+            "curvatures": jnp.stack(
+                [
+                    jax.jvp(lambda x: mode(x, first), (point,), (second,))[1]
+                    for mode in (forward, reverse)
+                ]
+                + [inner(jax.grad(lambda x: mode(x, first))(point), second) for mode in (forward, reverse)]
+            ),
+        }
+
+    @jax.jit
+    def values(point):
+        return scalar(point), forward(point, first)
+
+    def difference(direction, which):
+        step = 1e-5
+        above, below = (
+            values(jax.tree.map(lambda x, d: x + sign * step * d, arguments, direction))[which]
+            for sign in (1, -1)
+        )
+        return (above - below) / (2 * step)
+
+    got = all_orders(arguments)
+    np.testing.assert_allclose(got["slopes"], difference(first, 0), rtol=1e-6)
+    np.testing.assert_allclose(got["curvatures"], difference(second, 1), rtol=1e-6)
+
+
+def test_gradients_without_evidence():
+    """At W = 0 exactly, where √W has no derivative: against automatic differentiation of dense matrices."""
+    (mean, covariance), (linear, evidence) = random_process(), random_evidence()
+
+    def own(*arguments):
+        posterior, *_ = condition(*arguments)
+        joint = jnp.sum(jnp.sin(posterior.joint_covariance)) + jnp.sum(jnp.sin(posterior.joint_mean))
+        return jnp.sum(posterior.log_normalizer) + joint
+
+    def reference(mean, covariance, linear, evidence):
+        over_latents = jax.vmap(lambda m, c, a, w: dense(m, c, a, w, jnp), in_axes=(0, 0, -1, -1))
+        value, joint_mean, joint_covariance = jax.vmap(over_latents, in_axes=(None, None, 0, 0))(
+            mean, covariance, linear, evidence
+        )
+        return jnp.sum(value) + jnp.sum(jnp.sin(joint_covariance)) + jnp.sum(jnp.sin(joint_mean))
+
+    arguments = (mean, covariance, linear, evidence)
+    got = jax.jit(jax.grad(own, argnums=(0, 1, 2, 3)))(*arguments)
+    # One after the other: the dense reference calls LAPACK.
+    expected = jax.jit(jax.grad(reference, argnums=(0, 1, 2, 3)))(*arguments)
+    for g, e, name in zip(got, expected, ("mean", "covariance", "linear", "evidence"), strict=True):
+        if name == "covariance":  # only symmetric changes mean something
+            g, e = (x + np.swapaxes(x, -1, -2) for x in (g, e))
+        np.testing.assert_allclose(g, e, rtol=1e-8, atol=1e-9, err_msg=name)
+
+
+# Singular covariances and single precision.
+
+TIMES = np.linspace(0.0, 1.0, 50)
+
+
+def trajectory_evidence():
+    rng = np.random.default_rng(5)
+    evidence = rng.gamma(1.0, 5.0, size=(50, 1))
+    evidence[10:15] = 0.0
+    return evidence * (np.sin(7 * TIMES)[:, None] + 0.3 * rng.normal(size=(50, 1))), evidence
+
+
+@jax.jit
+def smooth(log_bandwidth, times, linear, evidence):
+    def value(log_bandwidth):
+        covariance = kernels.rbf(times, jnp.exp(log_bandwidth))[None]
+        posterior, sites, *_ = condition(jnp.zeros_like(times)[None], covariance, linear, evidence)
+        return posterior.log_normalizer, (posterior.mean[:, 0], sites.variance()[:, 0])
+
+    return jax.value_and_grad(value, has_aux=True)(log_bandwidth)
+
+
+def smooth_at(bandwidth, dtype):
+    arguments = (np.log(bandwidth), TIMES, *trajectory_evidence())
+    (value, (mean, variance)), gradient = smooth(*(jnp.asarray(a, dtype) for a in arguments))
+    assert value.dtype == dtype
+    return value, gradient, mean, variance
+
+
+def test_singular_covariance_against_long_arithmetic():
+    """γ = 1 at T = 50: the covariance has rank 10 in float64. In 60 digits, data at 13 times."""
+    linear, evidence = trajectory_evidence()
+    used = np.arange(0, 50, 4)
+    keep = np.isin(np.arange(50), used)[:, None]
+    linear, evidence = linear * keep, (evidence + 1.0) * keep
+    (value, (mean, variance)), gradient = smooth(jnp.zeros(()), TIMES, linear, evidence)
+    assert np.linalg.matrix_rank(np.asarray(kernels.rbf(TIMES, 1.0))) < 15
+
+    def exact(bandwidth):
+        with mpmath.workdps(60):
+            size = len(used)
+
+            def covariance(rows):
+                entries = [
+                    [mpmath.exp(-bandwidth * (mpmath.mpf(a) - mpmath.mpf(b)) ** 2) for b in TIMES[used]]
+                    for a in rows
+                ]
+                return mpmath.matrix(entries)
+
+            # y = λ1/W is an observation with noise of variance 1/W.
+            weight = [mpmath.mpf(w) for w in evidence[used, 0]]
+            observed = mpmath.matrix([mpmath.mpf(a) / w for a, w in zip(linear[used, 0], weight, strict=True)])
+            noisy = covariance(TIMES[used]) + mpmath.diag([1 / w for w in weight])
+            inverse = noisy**-1
+            solved = inverse * observed
+            scaled = sum(w * y * y for w, y in zip(weight, observed, strict=True))
+            log_normalizer = (scaled - (observed.T * solved)[0]) / 2
+            log_normalizer -= (mpmath.log(mpmath.det(noisy)) + sum(mpmath.log(w) for w in weight)) / 2
+            cross = covariance(TIMES)
+            means = cross * solved
+            variances = [
+                1 - sum(cross[i, a] * inverse[a, b] * cross[i, b] for a in range(size) for b in range(size))
+                for i in (0, 13, 49)
+            ]
+            return log_normalizer, [float(m) for m in means], [float(v) for v in variances]
+
+    expected, means, variances = exact(mpmath.mpf(1))
+    np.testing.assert_allclose(value, float(expected), rtol=1e-11)
+    np.testing.assert_allclose(mean, means, rtol=0, atol=1e-10)
+    np.testing.assert_allclose(variance[np.array([0, 13, 49])], variances, rtol=1e-6)
+    with mpmath.workdps(60):
+        step = mpmath.mpf(10) ** -20
+        slope = (exact(1 + step)[0] - exact(1 - step)[0]) / (2 * step)
+    np.testing.assert_allclose(gradient, float(slope), rtol=1e-8)
+
+
+@pytest.mark.parametrize("bandwidth", [1000.0, 100.0, 40.0, 10.0, 1.0])
+def test_single_precision(bandwidth):
+    expected = smooth_at(bandwidth, jnp.float64)
+    got = smooth_at(bandwidth, jnp.float32)
+    for g, e in zip(got, expected, strict=True):
+        assert np.all(np.isfinite(g))
+    value, gradient, mean, variance = got
+    np.testing.assert_allclose(value, expected[0], rtol=1e-4)
+    np.testing.assert_allclose(gradient, expected[1], rtol=1e-3)
+    np.testing.assert_allclose(mean, expected[2], rtol=0, atol=1e-3)
+    np.testing.assert_allclose(variance, expected[3], rtol=1e-3)
+    assert np.all(variance > 0)
+
+
+# Sampling.
+
+DRAWS = 20_000
+
+
+@jax.jit
+def draw(mean, covariance, linear, evidence, key):
+    posterior = GaussianProcess(mean, covariance).condition(DiagonalGaussian(linear, -0.5 * evidence))
+    return posterior.sample(key, (DRAWS,)), posterior
+
+
+@pytest.mark.parametrize("singular", [False, True])
+def test_moments_of_trajectories(singular):
+    mean, covariance = random_process()
+    if singular:
+        covariance = np.exp(-0.1 * (np.arange(5.0)[:, None] - np.arange(5.0)) ** 2 / 100) * np.ones((2, 1, 1))
+    z, posterior = draw(mean, covariance, *random_evidence(), jax.random.key(0))
+    assert z.shape == (DRAWS, BATCH, SITES, LATENTS)
+    z = np.moveaxis(np.asarray(z), -1, 2)
+    joint_mean, joint_covariance = np.asarray(posterior.joint_mean), np.asarray(posterior.joint_covariance)
+    variance = np.diagonal(joint_covariance, axis1=-2, axis2=-1)
+    error = (z.mean(0) - joint_mean) / np.sqrt(variance / DRAWS)
+    assert np.abs(error).max() < 5
+    centred = z - joint_mean
+    second = np.einsum("dbkt,dbks->bkts", centred, centred) / DRAWS
+    spread = np.sqrt((variance[..., :, None] * variance[..., None, :] + joint_covariance**2) / DRAWS)
+    assert np.abs((second - joint_covariance) / spread).max() < 5
+
+
+# vmap, and properties on random input.
+
+
+def test_vmap_over_potentials_and_parameters(conditioned):
+    (mean, covariance), (linear, evidence) = random_process(), random_evidence()
+    over_batch = jax.jit(jax.vmap(condition, in_axes=(None, None, 0, 0)))(mean, covariance, linear, evidence)
+    for got, expected in zip(jax.tree.leaves(over_batch), jax.tree.leaves(conditioned), strict=True):
+        np.testing.assert_allclose(got, expected, rtol=1e-10, atol=1e-12)
+    scale = np.array([0.5, 2.0])
+    covariances = scale[:, None, None, None] * covariance
+    means = scale[:, None, None] * mean
+    over_priors = jax.jit(jax.vmap(condition, in_axes=(0, 0, None, None)))(means, covariances, linear, evidence)
+    for i in range(2):
+        expected = condition(means[i], covariances[i], linear, evidence)
+        for got, plain in zip(jax.tree.leaves(over_priors), jax.tree.leaves(expected), strict=True):
+            np.testing.assert_allclose(got[i], plain, rtol=1e-10, atol=1e-12)
+
+
+@given(
+    arrays(float, (LATENTS, SITES, SITES), elements=floats(-2, 2)),
+    arrays(float, (BATCH, SITES, LATENTS), elements=floats(-3, 3)),
+    arrays(float, (BATCH, SITES, LATENTS), elements=floats(0, 10)),
+)
+def test_any_covariance_and_evidence(root, linear, evidence):
+    covariance = root @ np.swapaxes(root, 1, 2) + 0.1 * np.eye(SITES)
+    mean = root[:, 0]
+    posterior, *_ = condition(mean, covariance, linear, evidence)
+    for n in range(BATCH):
+        expected = [dense(mean[k], covariance[k], linear[n, :, k], evidence[n, :, k]) for k in range(LATENTS)]
+        total = sum(e[0] for e in expected)
+        np.testing.assert_allclose(posterior.log_normalizer[n], total, rtol=1e-7, atol=1e-7)
+        for k in range(LATENTS):
+            np.testing.assert_allclose(posterior.joint_covariance[n, k], expected[k][2], rtol=0, atol=1e-7)
+    # More evidence never leaves more variance.
+    change = np.diagonal(covariance, axis1=1, axis2=2) - np.diagonal(
+        posterior.joint_covariance, axis1=-2, axis2=-1
+    )
+    assert np.all(change > -1e-9)
+
+
+# Errors.
+
+
+@pytest.mark.parametrize("build", ["covariance", "precision"])
+def test_errors(build):
+    constructor = getattr(GaussianProcess, f"from_{build}")
+    message = rf"from_{build}: mean and {build} must have shapes \(T,\) and \(T, T\).*got \(3,\) and \(2, 2\)"
+    with pytest.raises(ValueError, match=message):
+        constructor(np.zeros(3), np.eye(2))
+    with pytest.raises(ValueError, match=r"got \(2, 3\) and \(3, 3\)"):
+        constructor(np.zeros((2, 3)), np.eye(3))
+    with pytest.raises(ValueError, match=r"got \(\) and \(\)"):
+        constructor(0.0, 1.0)
+    with pytest.raises(ValueError, match=r"mean must be finite, got 1 NaN .* of 2, the first at index \(1,\)"):
+        constructor(np.array([0.0, np.nan]), np.eye(2))
+    with pytest.raises(ValueError, match=rf"{build} must be finite.*index \(0, 0\)"):
+        constructor(np.zeros(2), np.array([[np.inf, 0.0], [0.0, 1.0]]))

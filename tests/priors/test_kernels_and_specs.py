@@ -1,0 +1,186 @@
+"""Covariance functions, and priors with learnable parameters."""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rpm_jax import priors
+from rpm_jax.priors import kernels
+
+TIMES = np.array([0.0, 0.1, 0.35, 0.4, 1.0])
+KEY = jax.random.key(0)
+DISTANCE = np.abs(TIMES[:, None] - TIMES)
+
+EXPECTED = {
+    "rbf": (kernels.rbf, lambda s: np.exp(-s * DISTANCE**2)),
+    "matern12": (kernels.matern12, lambda s: np.exp(-DISTANCE / s)),
+    "matern32": (
+        kernels.matern32,
+        lambda s: (1 + np.sqrt(3) * DISTANCE / s) * np.exp(-np.sqrt(3) * DISTANCE / s),
+    ),
+    "matern52": (
+        kernels.matern52,
+        lambda s: (1 + np.sqrt(5) * DISTANCE / s + 5 / 3 * (DISTANCE / s) ** 2)
+        * np.exp(-np.sqrt(5) * DISTANCE / s),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_kernels(name):
+    kernel, expected = EXPECTED[name]
+
+    @jax.jit
+    def value_and_slope(scale):
+        return jax.jvp(lambda s: kernel(TIMES, s), (scale,), (jnp.ones(()),))
+
+    for scale in (0.2, 3.0):
+        covariance, slope = value_and_slope(scale)
+        np.testing.assert_allclose(covariance, expected(scale), rtol=1e-13)
+        np.testing.assert_allclose(slope, (expected(scale + 1e-6) - expected(scale - 1e-6)) / 2e-6, atol=1e-8)
+        assert np.all(np.linalg.eigvalsh(covariance) > -1e-12)
+        np.testing.assert_array_equal(np.diag(covariance), 1.0)
+    gradient = jax.jit(jax.grad(lambda times: jnp.sum(jnp.sin(kernel(times, 0.7)))))(TIMES)
+    assert np.all(np.isfinite(gradient))
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_learnable_kernels(name):
+    """The parameter is the logarithm of the scale; the initial one comes from the times' spacing."""
+    spec = priors.gaussian_process(TIMES, name, num_latents=3)
+    params = spec.init(KEY)
+    assert list(params) == ["kernel"]
+    (log_scale,) = params["kernel"].values()
+    assert log_scale.shape == (3,)
+    assert log_scale.dtype == np.float64
+    spacing = np.median(np.diff(TIMES)) * np.sqrt(1.25)
+    scale = 0.5 / spacing**2 if name == "rbf" else spacing
+    np.testing.assert_allclose(log_scale, np.log(scale), rtol=1e-12)
+    moved = jax.tree.map(lambda x: x + jnp.arange(3.0), params)
+    process = spec.apply(moved)
+    assert process.mean.shape == (3, 5)
+    for k in range(3):
+        np.testing.assert_allclose(process.covariance[k], EXPECTED[name][1](scale * np.exp(k)), rtol=1e-10)
+    np.testing.assert_array_equal(process.mean, 0.0)
+
+
+def test_initial_scales_may_be_given():
+    for kernel, scale in ((kernels.radial_basis_function(7.0), 7.0), (kernels.matern(1.5, 0.3), 0.3)):
+        (log_scale,) = priors.gaussian_process(TIMES, kernel).init(KEY)["kernel"].values()
+        np.testing.assert_allclose(log_scale, [np.log(scale)], rtol=1e-12)
+
+
+def test_a_kernel_of_ones_own():
+    kernel = kernels.Kernel(
+        init=lambda times: {"weights": jnp.ones(2)},
+        covariance=lambda params, times: params["weights"][0] + params["weights"][1] * jnp.outer(times, times),
+    )
+    spec = priors.gaussian_process(TIMES, kernel, num_latents=2)
+    params = spec.init(KEY)
+    assert params["kernel"]["weights"].shape == (2, 2)
+    np.testing.assert_allclose(spec.apply(params).covariance[1], 1 + np.outer(TIMES, TIMES), rtol=1e-14)
+
+
+@pytest.mark.parametrize(("mean", "size"), [("constant", 1), ("free", 5)])
+def test_learnable_mean(mean, size):
+    spec = priors.gaussian_process(TIMES, mean=mean, num_latents=2)
+    params = spec.init(KEY)
+    assert params["mean"].shape == (2, size)
+    shift = np.arange(2.0 * size).reshape(2, size)
+    process = spec.apply({**params, "mean": params["mean"] + shift})
+    np.testing.assert_array_equal(process.mean, np.broadcast_to(shift, (2, 5)))
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda learnable: priors.gaussian_process(TIMES, learnable=learnable),
+        lambda learnable: priors.tridiagonal_gaussian_process(5, learnable=learnable),
+        lambda learnable: priors.joint_gaussian_process(TIMES, learnable=learnable),
+    ],
+)
+def test_fixed_or_learnable(build):
+    """Fixed priors have no parameters and are those that the learnable ones start from."""
+    learnable, fixed = build(True), build(False)
+    assert fixed.init(KEY) == {}
+    start = learnable.apply(learnable.init(KEY))
+    for got, expected in zip(jax.tree.leaves(fixed.apply({})), jax.tree.leaves(start), strict=True):
+        np.testing.assert_array_equal(got, expected)
+
+
+@pytest.mark.parametrize(("a", "b"), [(0.4, -1.0), (-2.0, 0.7), (1.0, -50.0)])
+def test_tridiagonal_precision(a, b):
+    spec = priors.tridiagonal_gaussian_process(5, num_latents=2, log_diagonal=a, coupling=b)
+    params = spec.init(KEY)
+    assert params["log_diagonal"].shape == params["coupling"].shape == (2,)
+    process = spec.apply(params)
+    neighbours = np.eye(5, k=1) + np.eye(5, k=-1)
+    precision = np.exp(a) * (np.eye(5) + 0.5 * np.tanh(b) * neighbours)
+    for k in range(2):
+        np.testing.assert_allclose(process.covariance[k] @ precision, np.eye(5), atol=1e-10)
+    np.testing.assert_array_equal(process.mean, 0.0)
+
+
+def test_joint_process():
+    """One Gaussian site over all times; its builder adds jitter and says so."""
+    spec = priors.joint_gaussian_process(TIMES, jitter=1e-3)
+    prior = spec.apply(spec.init(KEY))
+    assert prior.sites().batch_shape == (1,)
+    scale = 0.4 / np.median(np.diff(TIMES)) ** 2
+    expected = EXPECTED["rbf"][1](scale) + 1e-3 * np.eye(5)
+    np.testing.assert_allclose(prior.natural.covariance(), expected, rtol=0, atol=1e-12)
+
+
+def test_single_precision_times_make_single_precision_priors():
+    for spec in (
+        priors.gaussian_process(TIMES.astype(np.float32), mean="free"),
+        priors.joint_gaussian_process(TIMES.astype(np.float32)),
+    ):
+        params = spec.init(KEY)
+        for leaf in jax.tree.leaves((params, spec.apply(params))):
+            assert leaf.dtype == np.float32
+
+
+def test_integer_times_are_fine():
+    assert priors.gaussian_process(np.arange(4)).init(KEY)["kernel"]["log_bandwidth"].dtype == np.float64
+
+
+def test_one_time():
+    spec = priors.gaussian_process(np.zeros(1))
+    np.testing.assert_array_equal(spec.apply(spec.init(KEY)).covariance, [[[1.0]]])
+
+
+@pytest.mark.parametrize("build", [priors.gaussian_process, priors.joint_gaussian_process])
+@pytest.mark.parametrize(
+    ("times", "message"),
+    [
+        ([0.0, 0.5, 0.5], r"strictly increasing, but times[1] = 0.5 is followed by 0.5; sort them"),
+        ([0.0, 2.0, 1.0], r"strictly increasing, but times[1] = 2.0 is followed by 1.0"),
+        ([0.0, np.nan, 1.0], r"times must be finite, got 1 NaN or infinite numbers of 3, the first at index (1,)"),
+        ([0.0, np.inf], r"times must be finite"),
+        ([[0.0, 1.0]], r"times must be a vector of at least one time, got shape (1, 2)"),
+        ([], r"times must be a vector of at least one time, got shape (0,)"),
+        (1.0, r"times must be a vector of at least one time, got shape ()"),
+    ],
+)
+def test_bad_times(build, times, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        build(np.array(times))
+
+
+def test_other_errors():
+    with pytest.raises(ValueError, match="kernel must be one of 'rbf', 'matern12', .* got 'gaussian'"):
+        priors.gaussian_process(TIMES, "gaussian")
+    with pytest.raises(ValueError, match="mean must be one of 'zero', 'constant', 'free', got 'linear'"):
+        priors.gaussian_process(TIMES, mean="linear")
+    with pytest.raises(ValueError, match="num_latents must be a positive integer, got 0"):
+        priors.gaussian_process(TIMES, num_latents=0)
+    with pytest.raises(ValueError, match="num_latents must be a positive integer, got 1.5"):
+        priors.tridiagonal_gaussian_process(3, num_latents=1.5)
+    with pytest.raises(ValueError, match="num_sites must be a positive integer, got True"):
+        priors.tridiagonal_gaussian_process(True)
+    with pytest.raises(ValueError, match=r"order must be 0.5, 1.5 or 2.5, got 2.0"):
+        kernels.matern(2.0)

@@ -1,0 +1,72 @@
+"""Examples that several tests share."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rpm_jax import expfam
+
+COVARIANCE = np.array([[0.8, 0.3], [0.3, 0.6]])
+
+FAMILIES = {
+    "Beta": expfam.Beta.from_concentrations(np.array([1.5, 2.0]), np.array([2.5, 1.2])),
+    "Categorical": expfam.Categorical(np.array([0.3, -0.8, 0.5])),
+    "DiagonalGaussian": expfam.DiagonalGaussian(np.array([0.4, -0.3]), np.array([-0.5, -0.8])),
+    "Dirichlet": expfam.Dirichlet.from_concentration(np.array([1.2, 0.7, 2.0])),
+    "Gamma": expfam.Gamma.from_shape_and_rate(np.array([1.5, 2.5]), np.array([0.8, 1.7])),
+    "Gaussian": expfam.Gaussian(np.array([0.4, -0.3]), np.array([[-0.6, 0.2], [0.2, -0.5]])),
+    "KnownCovarianceGaussian": expfam.KnownCovarianceGaussian(np.array([0.4, -0.3]), COVARIANCE),
+    "Poisson": expfam.Poisson.from_rate(np.array([1.5, 0.7])),
+    "VonMises": expfam.VonMises(np.array([[0.4, 0.9], [-0.3, 0.2]])),
+}
+"""One member of every family, without batch axes."""
+
+
+def _line():
+    points = np.linspace(-12.0, 12.0, 1201)
+    return points[:, None], np.full(1201, points[1] - points[0])
+
+
+def _half_line():
+    x = np.linspace(-12.0, 6.0, 1201)
+    return np.exp(x)[:, None], np.exp(x) * (x[1] - x[0])
+
+
+def _interval():
+    x = np.linspace(-25.0, 25.0, 1201)
+    z = 1.0 / (1.0 + np.exp(-x))
+    return z[:, None], z * (1.0 - z) * (x[1] - x[0])
+
+
+def _circle():
+    points = -np.pi + 2.0 * np.pi * np.arange(1, 257) / 256
+    return points[:, None], np.full(256, 2.0 * np.pi / 256)
+
+
+SCALAR_FAMILIES = {
+    "Beta": (FAMILIES["Beta"].replace((np.array([0.5]), np.array([1.5]))), _interval()),
+    "Categorical": (FAMILIES["Categorical"], (np.arange(3), np.ones(3))),
+    "DiagonalGaussian": (expfam.DiagonalGaussian(np.array([0.4]), np.array([-0.6])), _line()),
+    "Gamma": (expfam.Gamma.from_shape_and_rate(np.array([1.5]), np.array([0.8])), _half_line()),
+    "Gaussian": (expfam.Gaussian(np.array([0.4]), np.array([[-0.6]])), _line()),
+    "KnownCovarianceGaussian": (
+        expfam.KnownCovarianceGaussian(np.array([0.4]), np.array([[0.7]])),
+        _line(),
+    ),
+    "Poisson": (expfam.Poisson.from_rate(np.array([1.5])), (np.arange(200.0)[:, None], np.ones(200))),
+    "VonMises": (expfam.VonMises(np.array([[0.4, 0.9]])), _circle()),
+}
+"""Members with one-dimensional values, each with an integration rule (points, weights)."""
+
+
+def random_potentials(seed, sites, batch_shape, scale=1.0):
+    """Valid random potentials of the family of `sites`, of batch shape `batch_shape`."""
+    raw = jax.random.normal(jax.random.key(seed), (*batch_shape, sites.num_unconstrained))
+    return sites.potential(scale * raw)
+
+
+def rows(family):
+    """The natural parameters of every member as one vector."""
+    leading = len(family.batch_shape)
+    parts = [p.reshape(*p.shape[:leading], -1) for p in family.natural_parameters]
+    return jnp.concatenate(parts, axis=-1)
