@@ -159,7 +159,7 @@ class _Files:
         try:
             write(path, *content)
         except (OSError, ImportError) as error:
-            reason = getattr(error, "strerror", None) or error
+            reason = getattr(error, "strerror", None) or str(error).removeprefix("directory: ")
             self.failures.append(f"--output: {path} was not written: {reason}")
 
 

@@ -70,3 +70,15 @@ def rows(family):
     leading = len(family.batch_shape)
     parts = [p.reshape(*p.shape[:leading], -1) for p in family.natural_parameters]
     return jnp.concatenate(parts, axis=-1)
+
+
+def two_views(seed=0, size=16, sites=None):
+    """Two views of one latent: (N, 2) each, or for sequences (N, T)."""
+    rng = np.random.default_rng(seed)
+    z = rng.normal(size=(size, 1 if sites is None else sites))
+    if sites is not None:
+        z = np.cumsum(z, axis=1) / np.sqrt(1 + np.arange(sites))
+    signs = np.array([1.0, -0.5]) if sites is None else 1.0
+    first = np.tanh(z) * signs + 0.2 * rng.normal(size=(size, 2 if sites is None else sites))
+    second = 0.8 * z * signs + 0.2 * rng.normal(size=first.shape)
+    return first, second

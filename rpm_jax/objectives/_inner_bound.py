@@ -61,6 +61,7 @@ def inner_bound(
     """
     sites = prior.sites()
     check_shapes(sites, factors, mixture, potentials, auxiliary, mask)
+    check_component_shapes(factors, mixture, log_scale, mixture_log_scale, log_weights, mixture_mask)
     factors = fill_missing(factors, sites, mask)
     if potentials is None:
         potentials = conjugate_potentials(factors, sites)
@@ -199,3 +200,31 @@ def check_shapes(
             )
     if mask is not None and mask.shape != factors.batch_shape:
         raise ValueError(f"mask must have the factors' batch shape {factors.batch_shape}, got {mask.shape}")
+
+
+def check_component_shapes(
+    factors: Any,
+    mixture: Any,
+    log_scale: Array | None,
+    mixture_log_scale: Array | None,
+    log_weights: Array | None,
+    mixture_mask: Array | None,
+) -> None:
+    """Raise where arrays that go with factors or with mixture components have other shapes than these."""
+    if log_scale is not None and log_scale.shape != factors.batch_shape:
+        raise ValueError(
+            f"log_scale must have the factors' batch shape {factors.batch_shape}, got {log_scale.shape}"
+        )
+    size = as_components(mixture).size
+    if log_weights is not None and (log_weights.ndim not in (1, 3) or log_weights.shape[0] != size):
+        raise ValueError(
+            f"log_weights must have shape (N,) or (N, J, T) with N = {size} components, got "
+            f"{log_weights.shape}"
+        )
+    if not isinstance(mixture, ExponentialFamily):
+        return
+    for name, array in (("mixture_log_scale", mixture_log_scale), ("mixture_mask", mixture_mask)):
+        if array is not None and array.shape != mixture.batch_shape:
+            raise ValueError(
+                f"{name} must have the mixture's batch shape {mixture.batch_shape}, got {array.shape}"
+            )

@@ -97,9 +97,7 @@ def test_static_is_conjugate(case):
         assert isinstance(posterior, priors.GaussianProcessPosterior)
         return
     np.testing.assert_allclose(posterior.log_normalizer, normalizers, rtol=1e-12, atol=1e-12)
-    for got, expected in zip(
-        posterior.sites.natural_parameters, conditioned.natural_parameters, strict=True
-    ):
+    for got, expected in zip(posterior.sites.natural_parameters, conditioned.natural_parameters, strict=True):
         np.testing.assert_allclose(got, expected, rtol=1e-12)
 
 

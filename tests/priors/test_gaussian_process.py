@@ -161,10 +161,7 @@ def test_gradients_of_all_orders():
         return {
             "slopes": jnp.stack([forward(point, first), reverse(point, first)]),
             "curvatures": jnp.stack(
-                [
-                    jax.jvp(lambda x: mode(x, first), (point,), (second,))[1]
-                    for mode in (forward, reverse)
-                ]
+                [jax.jvp(lambda x: mode(x, first), (point,), (second,))[1] for mode in (forward, reverse)]
                 + [inner(jax.grad(lambda x: mode(x, first))(point), second) for mode in (forward, reverse)]
             ),
         }
@@ -263,7 +260,9 @@ def test_singular_covariance_against_long_arithmetic():
 
             # y = λ1/W is an observation with noise of variance 1/W.
             weight = [mpmath.mpf(w) for w in evidence[used, 0]]
-            observed = mpmath.matrix([mpmath.mpf(a) / w for a, w in zip(linear[used, 0], weight, strict=True)])
+            observed = mpmath.matrix(
+                [mpmath.mpf(a) / w for a, w in zip(linear[used, 0], weight, strict=True)]
+            )
             noisy = covariance(TIMES[used]) + mpmath.diag([1 / w for w in weight])
             inverse = noisy**-1
             solved = inverse * observed
@@ -342,7 +341,9 @@ def test_vmap_over_potentials_and_parameters(conditioned):
     scale = np.array([0.5, 2.0])
     covariances = scale[:, None, None, None] * covariance
     means = scale[:, None, None] * mean
-    over_priors = jax.jit(jax.vmap(condition, in_axes=(0, 0, None, None)))(means, covariances, linear, evidence)
+    over_priors = jax.jit(jax.vmap(condition, in_axes=(0, 0, None, None)))(
+        means, covariances, linear, evidence
+    )
     for i in range(2):
         expected = condition(means[i], covariances[i], linear, evidence)
         for got, plain in zip(jax.tree.leaves(over_priors), jax.tree.leaves(expected), strict=True):
@@ -384,7 +385,9 @@ def test_errors(build):
         constructor(np.zeros((2, 3)), np.eye(3))
     with pytest.raises(ValueError, match=r"got \(\) and \(\)"):
         constructor(0.0, 1.0)
-    with pytest.raises(ValueError, match=r"mean must be finite, got 1 NaN .* of 2, the first at index \(1,\)"):
+    with pytest.raises(
+        ValueError, match=r"mean must be finite, got 1 NaN .* of 2, the first at index \(1,\)"
+    ):
         constructor(np.array([0.0, np.nan]), np.eye(2))
     with pytest.raises(ValueError, match=rf"{build} must be finite.*index \(0, 0\)"):
         constructor(np.zeros(2), np.array([[np.inf, 0.0], [0.0, 1.0]]))

@@ -23,8 +23,9 @@ EXPECTED = {
     ),
     "matern52": (
         kernels.matern52,
-        lambda s: (1 + np.sqrt(5) * DISTANCE / s + 5 / 3 * (DISTANCE / s) ** 2)
-        * np.exp(-np.sqrt(5) * DISTANCE / s),
+        lambda s: (
+            (1 + np.sqrt(5) * DISTANCE / s + 5 / 3 * (DISTANCE / s) ** 2) * np.exp(-np.sqrt(5) * DISTANCE / s)
+        ),
     ),
 }
 
@@ -76,7 +77,9 @@ def test_initial_scales_may_be_given():
 def test_a_kernel_of_ones_own():
     kernel = kernels.Kernel(
         init=lambda times: {"weights": jnp.ones(2)},
-        covariance=lambda params, times: params["weights"][0] + params["weights"][1] * jnp.outer(times, times),
+        covariance=lambda params, times: (
+            params["weights"][0] + params["weights"][1] * jnp.outer(times, times)
+        ),
     )
     spec = priors.gaussian_process(TIMES, kernel, num_latents=2)
     params = spec.init(KEY)
@@ -159,7 +162,10 @@ def test_one_time():
     [
         ([0.0, 0.5, 0.5], r"strictly increasing, but times[1] = 0.5 is followed by 0.5; sort them"),
         ([0.0, 2.0, 1.0], r"strictly increasing, but times[1] = 2.0 is followed by 1.0"),
-        ([0.0, np.nan, 1.0], r"times must be finite, got 1 NaN or infinite numbers of 3, the first at index (1,)"),
+        (
+            [0.0, np.nan, 1.0],
+            r"times must be finite, got 1 NaN or infinite numbers of 3, the first at index (1,)",
+        ),
         ([0.0, np.inf], r"times must be finite"),
         ([[0.0, 1.0]], r"times must be a vector of at least one time, got shape (1, 2)"),
         ([], r"times must be a vector of at least one time, got shape (0,)"),

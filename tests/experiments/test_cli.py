@@ -1,0 +1,183 @@
+import dataclasses
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import rpm_jax as rpm
+from experiments import __main__ as listing
+from experiments import poisson_balls, textured_balls
+
+ROOT = Path(__file__).parents[2]
+EXPERIMENTS = {"poisson_balls": poisson_balls, "textured_balls": textured_balls}
+
+
+def python(*arguments):
+    return subprocess.run(
+        [sys.executable, *arguments], capture_output=True, text=True, timeout=100, cwd=ROOT, check=False
+    )
+
+
+def test_list():
+    done = python("-m", "experiments")
+    assert done.returncode == 0
+    lines = done.stdout.splitlines()
+    assert [line.split()[2].removeprefix("experiments.") for line in lines] == sorted(EXPERIMENTS)
+    for line, module in zip(lines, EXPERIMENTS.values(), strict=True):
+        assert line.endswith("  " + module.__doc__.splitlines()[0])
+
+
+def test_the_list_needs_no_maintenance(tmp_path, monkeypatch):
+    (tmp_path / "new_one.py").write_text('"""A new one.\n\nMore."""\nimport nowhere\n')
+    (tmp_path / "_private.py").write_text('"""Not listed."""\n')
+    monkeypatch.setattr(listing, "__file__", str(tmp_path / "__main__.py"))
+    assert listing.descriptions() == {"new_one": "A new one."}
+
+
+def helps(name):
+    """The help of each option by its name, and the whole text."""
+    done = python("-m", f"experiments.{name}", "--help")
+    assert done.returncode == 0, done.stderr
+    options, _, table = done.stdout.partition("torchRPM's options and these:")
+    plain = " ".join(re.sub("[│╭╮╰╯─]", " ", options).split())
+    parts = re.split(r"(?:-\w [A-Z]+, )?--(?!no-)([a-z-]+)(?=[ ,])(?!\))", plain)
+    found = {}
+    for option, text in zip(parts[1::2], parts[2::2], strict=True):
+        found[option] = found.get(option, "") + text
+    return found, plain, table
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_help_explains_every_option_with_its_default(name):
+    found, plain, table = helps(name)
+    fields = EXPERIMENTS[name].EXPERIMENT.options().flat()
+    for field in fields:
+        text = found[field.replace("_", "-")]
+        assert len(re.findall(r"\w{2,}", text.split("(default")[0])) >= 3, field
+    assert plain.count("(default:") == len(fields)
+    default = rpm.train.FitOptions._field_defaults["num_steps"]
+    assert f"Optimisation steps. (default: the library's, {default})" in plain
+    assert f"(default: the library's, {rpm.train.LEARNING_RATES['prior']})" in plain
+    for word in (
+        "rpm_variant",
+        "amortize_ivi",
+        "iviNatParametrization",
+        "init_rb_bandwidth",
+        "n_hidden",
+        "epochs",
+        "batch_size",
+        "model_seed",
+        "data_seed",
+        "temporal",
+        "normalized_factors",
+        "optim_init_q",
+        "optim_init_ivi",
+        "optim_vae_params",
+    ):
+        assert word in table
+    for option in re.findall(r"(?<=\s)--[a-z-]+", "\n".join(line[40:] for line in table.splitlines())):
+        assert option.removeprefix("--").replace("-", "_") in {
+            f for e in EXPERIMENTS.values() for f in e.EXPERIMENT.options().flat()
+        }
+
+
+def test_options_are_frozen_and_named_once():
+    options = poisson_balls.EXPERIMENT.options()
+    names = [
+        f.name for g in dataclasses.fields(options) for f in dataclasses.fields(getattr(options, g.name))
+    ]
+    assert len(names) == len(set(names))
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        options.data.width = 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("--num-sequences 1", "--num-sequences must be an integer of at least 2, got 1"),
+        ("--num-steps 0", "--num-steps must be an integer of at least 1, got 0"),
+        ("--hidden 3 0", "--hidden must be an integer of at least 1, got 0"),
+        ("--data-seed -1", "--data-seed must be an integer of at least 0, got -1"),
+        ("--model-seed 99999999999", "--model-seed must be an integer of at least 0"),
+        ("--learning-rate nan", "--learning-rate must be a positive number, got nan"),
+        ("--bandwidth -2", "--bandwidth must be a positive number, got -2.0"),
+        ("--width 0", "--width must be positive and finite, got 0.0"),
+        ("--frequency inf", "--frequency must be positive and finite, got inf"),
+        ("--batch-size 21", "--batch-size must be at most --num-sequences 20 without --replacement, got 21"),
+        ("--epochs 2 --num-steps 2", "--epochs does not go together with --num-steps"),
+        ("--auxiliary-amortized", "--auxiliary-amortized does not go together with --auxiliary posterior"),
+        ("--kernel matern12 --bandwidth 3", "--bandwidth does not go together with --kernel matern12"),
+        ("--lengthscale 3", "--lengthscale does not go together with --kernel rbf"),
+        ("--static -K 2", "--num-latents does not go together with --static"),
+        ("--static --pooled", "--pooled does not go together with --static"),
+        ("--static --mean free", "--mean does not go together with --static"),
+        ("--static -J 1", "--num-pixels must be at least 2"),
+        ("--config nowhere.json", "--config: cannot read nowhere.json: No such file"),
+    ],
+)
+def test_values_that_do_not_fit(arguments, message, capsys):
+    assert poisson_balls.main(arguments.split()) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("python -m experiments.poisson_balls: error: --")
+    assert message in printed.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("--num-steps many", ["--num-steps", "'many'", "int"]),
+        ("--posterior exact", ["--posterior", "exact", "conjugate", "amortized", "saturated"]),
+        ("--num-stepz 3", ["--num-stepz"]),
+    ],
+)
+def test_what_cannot_be_parsed(arguments, words, capsys):
+    with pytest.raises(SystemExit) as leaving:
+        poisson_balls.main(arguments.split())
+    assert leaving.value.code == 2
+    printed = capsys.readouterr()
+    assert all(word in printed.err + printed.out for word in words)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("[1, 2", "is not valid JSON"),
+        ("[1, 2]", "must hold a JSON object of options, got list"),
+        ('{"num_stepz": 3}', "has the unknown option 'num_stepz'; the options are: auxiliary, "),
+        ('{"max_shape": 3}', "has the unknown option 'max_shape'; the options are: auxiliary, "),
+        ('{"num_steps": "3"}', 'num_steps must be an integer or null, got "3"'),
+        ('{"num_sequences": 3.5}', "num_sequences must be an integer, got 3.5"),
+        ('{"static": 1}', "static must be true or false, got 1"),
+        ('{"width": null}', "width must be a number, got null"),
+        ('{"width": true}', "width must be a number, got true"),
+        ('{"hidden": [3, "x"]}', 'hidden must be a list of integers or null, got [3, "x"]'),
+        ('{"posterior": "exact"}', 'posterior must be one of "conjugate", "amortized", "saturated"'),
+        ('{"output": 3}', "output must be a path or null, got 3"),
+        ('{"num-steps": 0}', "--num-steps must be an integer of at least 1, got 0"),
+        ('{"experiment": "textured_balls", "options": {}}', "is of the experiment 'textured_balls'"),
+    ],
+)
+def test_configuration_files_that_do_not_fit(tmp_path, content, message, capsys):
+    path = tmp_path / "config.json"
+    path.write_text(content)
+    assert poisson_balls.main(["--config", str(path)]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_hand_written_configuration(tmp_path):
+    from experiments import _options
+
+    path = tmp_path / "mine.json"
+    content = {"num-pixels": 6, "width": 1, "hidden": [5], "kernel": None, "output": "here", "static": True}
+    path.write_text(json.dumps(content))
+    kind = poisson_balls.EXPERIMENT.options
+    options = _options.parse(kind, "poisson_balls", None, ["--config", str(path), "--no-static"])
+    assert options.data.num_pixels == 6
+    assert options.data.width == 1.0
+    assert options.model.hidden == (5,)
+    assert options.model.static is False
+    assert options.run.output == Path("here")
