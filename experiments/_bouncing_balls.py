@@ -201,7 +201,7 @@ def build_model(options: Options, times: jax.Array) -> rpm.RPM:
     else:
         prior_options |= _given(mean=wanted.mean, num_latents=wanted.num_latents)
         prior = rpm.priors.gaussian_process(times, **prior_options)
-    network: Any = rpm.networks.PointwiseMLP(**_given(hidden=wanted.hidden))
+    network = rpm.networks.PointwiseMLP(**_given(hidden=wanted.hidden))
     all_views = rpm.networks.stacked(network)
     posteriors: dict[str, Callable[[], Any]] = {
         "conjugate": rpm.posteriors.conjugate,

@@ -76,6 +76,7 @@ class NetworkFactors:
         """Evaluate the networks, alike views in one batched computation."""
         views, groups = self._prepare(views, sites)
         positions, number = self._output_shape(sites)
+        self._check_params(params, views, groups)
         raw: list[Any] = [None] * len(views)
         for group, group_params in zip(groups, params, strict=True):
             inputs = jnp.stack([views[j] for j in group.indices])
@@ -93,6 +94,16 @@ class NetworkFactors:
             # A static output map with several positions per site sums their contributions to h.
             log_scale = scale.reshape(*scale.shape[:2], sites.batch_shape[-1], -1).sum(-1)
         return Recognition(self.output.potentials(stacked, sites), log_scale)
+
+    def _check_params(self, params: Any, views: tuple[Array, ...], groups: list[_Group]) -> None:
+        """Raise `ValueError` where parameters were made for other views than these."""
+        sizes = [jax.tree.leaves(group)[0].shape[:1] for group in params if jax.tree.leaves(group)]
+        expected = [(len(group.indices),) for group in groups]
+        if len(params) != len(groups) or (not self.share and len(sizes) == len(groups) and sizes != expected):
+            raise ValueError(
+                "views must be as many and of the same shapes and dtypes as those that the parameters were "
+                f"made for, got J = {len(views)} views of shapes {[view.shape for view in views]}"
+            )
 
     def _output_shape(self, sites: Any) -> tuple[int, int]:
         positions, number = self.output.shape(sites)

@@ -3,6 +3,7 @@
 import pathlib
 
 import jax
+import pytest
 from hypothesis import settings
 
 jax.config.update("jax_enable_x64", True)
@@ -11,3 +12,16 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 settings.register_profile("rpm_jax", deadline=None, max_examples=20, derandomize=True, database=None)
 settings.load_profile("rpm_jax")
+
+QUICKLY_COMPILED = ("networks", "normalizers", "objectives", "priors", "train")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _quick_compilation(request):
+    """Where tests compile much and compute little, XLA's costly optimisations are left out."""
+    if request.path.parent.name not in QUICKLY_COMPILED and not hasattr(request.module, "COMPILE_QUICKLY"):
+        yield
+        return
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)

@@ -17,11 +17,11 @@ class Network(Protocol):
     the attribute `pointwise = True` acts on the last axis alone: inputs (n, T, D) give (n, T, outputs).
     """
 
-    def init(self, key: Array, inputs: Any) -> Any:
+    def init(self, key: Array, inputs: Any, /) -> Any:
         """The initial parameters for inputs like these, whose first axis is the batch."""
         ...
 
-    def apply(self, params: Any, inputs: Any) -> Array:
+    def apply(self, params: Any, inputs: Any, /) -> Any:
         """The outputs, batch axis first, outputs last."""
         ...
 

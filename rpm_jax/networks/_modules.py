@@ -1,6 +1,7 @@
 """Small flax modules for recognition factors."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Self
 
 import flax.linen as nn
@@ -12,6 +13,11 @@ from jax import Array
 def _spread_bias(key: Array, shape: Sequence[int], dtype: Any = jnp.float32) -> Array:
     """Biases uniform on ±1, so that the kinks of ReLUs on a standardised scalar input are spread over it."""
     return jax.random.uniform(key, shape, dtype, -1.0, 1.0)
+
+
+def _in_precision_of(inputs: Array, layer: Callable[..., Any]) -> Callable[..., Any]:
+    """The layer with parameters of the inputs' floating-point type; flax's default is float32."""
+    return partial(layer, param_dtype=jnp.result_type(inputs, 0.0))
 
 
 class _OpenOutputs(nn.Module):
@@ -61,9 +67,10 @@ class PointwiseMLP(_OpenOutputs):
     def __call__(self, inputs: Array) -> Array:
         """Map inputs (..., D) to outputs (..., num_outputs)."""
         num_outputs = self._check(inputs)
+        dense = _in_precision_of(inputs, nn.Dense)
         for units in self.hidden:
-            inputs = self.activation(nn.Dense(units, bias_init=_spread_bias)(inputs))
-        return nn.Dense(num_outputs)(inputs)
+            inputs = self.activation(dense(units, bias_init=_spread_bias)(inputs))
+        return dense(num_outputs)(inputs)
 
 
 class MLP(_OpenOutputs):
@@ -113,10 +120,11 @@ class CNN(_OpenOutputs):
         if inputs.ndim not in (3, 4):
             raise ValueError(f"CNN takes images of shape (N, H, W) or (N, H, W, C), got {inputs.shape}")
         images = inputs[..., None] if inputs.ndim == 3 else inputs
+        dense, convolution = _in_precision_of(inputs, nn.Dense), _in_precision_of(inputs, nn.Conv)
         for channels in self.channels:
-            images = nn.Conv(channels, (self.kernel_size,) * 2, padding="VALID")(images)
+            images = convolution(channels, (self.kernel_size,) * 2, padding="VALID")(images)
             images = self.activation(nn.max_pool(images, (2, 2), strides=(2, 2)))
         features = images.reshape(images.shape[0], -1)
         for units in self.hidden:
-            features = self.activation(nn.Dense(units)(features))
-        return nn.Dense(num_outputs)(features)
+            features = self.activation(dense(units)(features))
+        return dense(num_outputs)(features)

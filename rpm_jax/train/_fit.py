@@ -129,6 +129,11 @@ def fit_seeds(
     Returns:
         The sweep: stacked parameters, histories and bounds; `best()` picks the run with the best bound.
     """
+    if keys.ndim == 0 or (not jnp.issubdtype(keys.dtype, jax.dtypes.prng_key) and keys.ndim == 1):
+        raise ValueError(
+            f"keys must have shape (S,), one key per run, got shape {keys.shape}; "
+            "jax.random.split(key, S) makes S keys of one"
+        )
     hyperparameters = {name: jnp.asarray(value) for name, value in (hyperparameters or {}).items()}
     for name, value in hyperparameters.items():
         if value.shape[:1] != keys.shape[:1]:

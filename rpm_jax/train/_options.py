@@ -55,6 +55,10 @@ class FitOptions(NamedTuple):
             require_positive_integer("steps_per_call", self.steps_per_call)
         for name in self.learning_rates or {}:
             require_choice("learning_rates: group", name, tuple(LEARNING_RATES))
+        if isinstance(self.freeze, str):
+            raise TypeError(
+                f"freeze must be a tuple or list of names, got {self.freeze!r}; pass ({self.freeze!r},)"
+            )
         for name in self.freeze:
             require_choice("freeze: name", name, (*LEARNING_RATES, *PARTS))
         if self.optimizer is not None:

@@ -61,6 +61,11 @@ class Runner(NamedTuple):
         options = self.options
         size = self.data.views[0].shape[1 if self.data_axis == 0 else 0]
         options.check(size)
+        if self.held_out is not None and len(self.held_out.views) != len(self.data.views):
+            raise ValueError(
+                f"held_out must hold the J = {len(self.data.views)} views of the fit, got "
+                f"{len(self.held_out.views)}"
+            )
         batch_size = min(size, DEFAULT_BATCH_SIZE) if options.batch_size is None else options.batch_size
         keys = self._map(lambda k: jax.random.split(k, 5))(key)
         init_key, *step_keys = (keys[..., i] for i in range(5))
