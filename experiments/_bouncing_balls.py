@@ -320,7 +320,7 @@ def recover(
         fit,
         train,
         held_out,
-        *(over_time(x) for q in (posterior, new) for x in (q.mean, q.standard_deviation)),  # type: ignore[attr-defined]
+        *(over_time(x) for q in (posterior, new) for x in (q.mean, q.standard_deviation)),
     )
 
 

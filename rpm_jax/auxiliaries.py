@@ -21,7 +21,7 @@ class AuxiliaryStrategy(Protocol):
     """
 
     @property
-    def group(self) -> str: ...  # noqa: D102
+    def group(self) -> str: ...
 
     def init(self, key: Array, data: Data, conjugate: Any, sites: Any) -> Any:
         """The initial parameters; arguments as for a posterior strategy."""

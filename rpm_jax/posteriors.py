@@ -20,7 +20,7 @@ class PosteriorStrategy(Protocol):
     """
 
     @property
-    def group(self) -> str: ...  # noqa: D102
+    def group(self) -> str: ...
 
     def init(self, key: Array, data: Data, conjugate: Any, sites: Any) -> Any:
         """The initial parameters.

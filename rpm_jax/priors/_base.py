@@ -17,6 +17,8 @@ class Posterior(Protocol):
         log_normalizer: log ∫ p(Z) exp Σ_t ⟨λ_t, t(z_t)⟩ dZ, shape (...); a lower bound unless `exact`.
         sites: The marginals q(z_t), a family of batch shape (..., T).
         exact: Whether `log_normalizer` and `sites` are those of q itself.
+        mean: E[z_t], shape (..., T, K).
+        standard_deviation: Marginal standard deviations of the latents, shape (..., T, K).
     """
 
     @property
@@ -27,6 +29,12 @@ class Posterior(Protocol):
 
     @property
     def exact(self) -> bool: ...
+
+    @property
+    def mean(self) -> Array: ...
+
+    @property
+    def standard_deviation(self) -> Array: ...
 
     def sample(self, key: Array, shape: tuple[int, ...] = ()) -> Array:
         """Draw Z jointly over the sites, shape `shape` + (..., T) + event."""
