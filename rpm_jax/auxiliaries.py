@@ -21,7 +21,9 @@ class AuxiliaryStrategy(Protocol):
     """
 
     @property
-    def group(self) -> str: ...
+    def group(self) -> str:
+        """How its parameters are learned."""
+        ...
 
     def init(self, key: Array, data: Data, conjugate: Any, sites: Any) -> Any:
         """The initial parameters; arguments as for a posterior strategy."""

@@ -20,7 +20,9 @@ class PosteriorStrategy(Protocol):
     """
 
     @property
-    def group(self) -> str: ...
+    def group(self) -> str:
+        """How its parameters are learned."""
+        ...
 
     def init(self, key: Array, data: Data, conjugate: Any, sites: Any) -> Any:
         """The initial parameters.
