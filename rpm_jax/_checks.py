@@ -36,3 +36,20 @@ def require_positive_integer(name: str, value: Any) -> None:
     """Raise `ValueError` unless `value` is an integer of at least 1."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
         raise ValueError(f"{name} must be a positive integer, got {value!r}")
+
+
+def as_keys(name: str, key: Any, ndim: int) -> Array:
+    """Random keys of the new type, made of those of the old type if need be.
+
+    Raises:
+        TypeError: For anything that is not a key, or another number of axes than `ndim`.
+    """
+    array = key if hasattr(key, "dtype") else None
+    if array is not None and array.dtype == jnp.uint32 and array.shape[-1:] == (2,):
+        array = jax.random.wrap_key_data(array)
+    if array is None or not jnp.issubdtype(array.dtype, jax.dtypes.prng_key) or array.ndim != ndim:
+        expected = "a random key such as jax.random.key(0)"
+        if ndim == 1:
+            expected = "random keys, one per run, such as jax.random.split(jax.random.key(0), 8)"
+        raise TypeError(f"{name} must be {expected}, got {key!r}")
+    return array

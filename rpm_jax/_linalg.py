@@ -24,6 +24,14 @@ def transpose(matrix: Array) -> Array:
     return jnp.swapaxes(matrix, -1, -2)
 
 
+def matmul(*matrices: Array) -> Array:
+    """The product of matrices in full precision, which accelerators otherwise round to fewer bits."""
+    product = matrices[0]
+    for matrix in matrices[1:]:
+        product = jnp.matmul(product, matrix, precision=lax.Precision.HIGHEST)
+    return product
+
+
 def _factorise_by_kernel(matrix: Array) -> tuple[Array, Array]:
     factor = lax.linalg.cholesky(matrix, symmetrize_input=False)
     identity = jnp.broadcast_to(jnp.eye(matrix.shape[-1], dtype=matrix.dtype), matrix.shape)
@@ -65,11 +73,11 @@ def _factorise_by_blocks(matrix: Array) -> tuple[Array, Array]:
         start = block * BLOCK
         panel = lax.dynamic_slice_in_dim(rest, start, BLOCK, axis=2)
         _, corner_inverse = _eliminate(lax.dynamic_slice_in_dim(panel, start, BLOCK, axis=1))
-        panel = jnp.where((rows >= start)[:, None], panel @ transpose(corner_inverse), 0.0)
-        rest = rest - panel @ transpose(panel)
+        panel = jnp.where((rows >= start)[:, None], matmul(panel, transpose(corner_inverse)), 0.0)
+        rest = rest - matmul(panel, transpose(panel))
         identity = (rows[None, :] == start + jnp.arange(BLOCK)[:, None]).astype(matrix.dtype)
         left = lax.dynamic_slice_in_dim(factor, start, BLOCK, axis=1)
-        inverse_rows = corner_inverse @ (identity - left @ inverse)
+        inverse_rows = matmul(corner_inverse, identity - matmul(left, inverse))
         factor = lax.dynamic_update_slice_in_dim(factor, panel, start, axis=2)
         inverse = lax.dynamic_update_slice_in_dim(inverse, inverse_rows, start, axis=1)
         return rest, factor, inverse
@@ -102,10 +110,10 @@ def _(primals: tuple, tangents: tuple) -> tuple:
     factor, inverse = cholesky_with_inverse(*primals)
     (tangent,) = tangents
     symmetric = 0.5 * (tangent + transpose(tangent))
-    inner = jnp.tril(inverse @ symmetric @ transpose(inverse))
+    inner = jnp.tril(matmul(inverse, symmetric, transpose(inverse)))
     diagonal = jnp.diagonal(inner, axis1=-2, axis2=-1)
     inner = inner - 0.5 * jnp.eye(inner.shape[-1], dtype=inner.dtype) * diagonal[..., None]
-    return (factor, inverse), (factor @ inner, -inner @ inverse)
+    return (factor, inverse), (matmul(factor, inner), -matmul(inner, inverse))
 
 
 @jax.custom_jvp
@@ -122,7 +130,7 @@ def inverse_and_log_determinant(matrix: Array) -> tuple[Array, Array]:
     """
     factor, factor_inverse = _cholesky_with_inverse(matrix)
     log_determinant = 2.0 * jnp.sum(jnp.log(jnp.diagonal(factor, axis1=-2, axis2=-1)), axis=-1)
-    return transpose(factor_inverse) @ factor_inverse, log_determinant
+    return matmul(transpose(factor_inverse), factor_inverse), log_determinant
 
 
 @inverse_and_log_determinant.defjvp
@@ -130,7 +138,7 @@ def _(primals: tuple, tangents: tuple) -> tuple:
     inverse, log_determinant = inverse_and_log_determinant(*primals)
     (tangent,) = tangents
     return (inverse, log_determinant), (
-        -inverse @ tangent @ inverse,
+        -matmul(inverse, tangent, inverse),
         jnp.sum(transpose(inverse) * tangent, axis=(-2, -1)),
     )
 

@@ -25,8 +25,15 @@ class AuxiliaryStrategy(Protocol):
         """How its parameters are learned."""
         ...
 
-    def init(self, key: Array, data: Data, conjugate: Any, sites: Any) -> Any:
-        """The initial parameters; arguments as for a posterior strategy."""
+    def init(self, key: Array, data: Data, evidence: Any, sites: Any) -> Any:
+        """The initial parameters.
+
+        Args:
+            key: A random key.
+            data: The N data of the fit.
+            evidence: ηq_t − η0_t of the initial posterior, batch shape (N, T), a place to start from.
+            sites: The prior's marginals, batch shape (T,).
+        """
         ...
 
     def auxiliary(self, params: Any, batch: Batch, marginals: Any, sites: Any) -> Any:
@@ -47,9 +54,9 @@ class PosteriorMarginals:
 
     group = "none"
 
-    def init(self, key: Array, data: Data, conjugate: Any, sites: Any) -> dict:
+    def init(self, key: Array, data: Data, evidence: Any, sites: Any) -> dict:
         """No parameters."""
-        del key, data, conjugate, sites
+        del key, data, evidence, sites
         return {}
 
     def auxiliary(self, params: Any, batch: Batch, marginals: Any, sites: Any) -> None:
@@ -100,9 +107,9 @@ class Shifted:
         """As its source's."""
         return self.source.group
 
-    def init(self, key: Array, data: Data, conjugate: Any, sites: Any) -> Any:
-        """Δ of zeros in unconstrained form, or a network."""
-        return self.source.init(key, data, jnp.zeros_like(self.source.output.raw(conjugate)), sites)
+    def init(self, key: Array, data: Data, evidence: Any, sites: Any) -> Any:
+        """Δ a hundredth of the evidence, or a network."""
+        return self.source.init(key, data, self.source.output.raw(evidence * 0.01), sites)
 
     def auxiliary(self, params: Any, batch: Batch, marginals: Any, sites: Any) -> Any:
         """The posterior's marginals plus Δ."""
@@ -120,9 +127,9 @@ class Free:
         """As its source's."""
         return self.source.group
 
-    def init(self, key: Array, data: Data, conjugate: Any, sites: Any) -> Any:
-        """ν equal to the conjugate potentials, or a network."""
-        return self.source.init(key, data, self.source.output.raw(conjugate), sites)
+    def init(self, key: Array, data: Data, evidence: Any, sites: Any) -> Any:
+        """ν equal to the evidence, so that ξ = ηq, or a network."""
+        return self.source.init(key, data, self.source.output.raw(evidence), sites)
 
     def auxiliary(self, params: Any, batch: Batch, marginals: Any, sites: Any) -> Any:
         """The prior's marginals plus ν."""

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -111,9 +112,15 @@ def as_data(views: Any, mask: Any = None, log_weights: Any = None) -> Data:
         log_weights = _numeric("log_weights", log_weights)
         if log_weights.shape != (size,):
             raise ValueError(f"log_weights must have shape (N,) = ({size},), got {log_weights.shape}")
-        log_weights = (
-            log_weights - jnp.log(jnp.sum(jnp.exp(log_weights - log_weights.max()))) - log_weights.max()
-        )
+        if is_concrete(log_weights):
+            values = np.asarray(log_weights)
+            if np.isnan(values).any() or np.isposinf(values).any() or np.isneginf(values).all():
+                raise ValueError(
+                    "log_weights must be finite or −inf, and one of them finite, got "
+                    f"{np.isnan(values).sum()} NaN, {np.isposinf(values).sum()} +inf and "
+                    f"{np.isneginf(values).sum()} −inf of {size}"
+                )
+        log_weights = jax.nn.log_softmax(log_weights)
     return Data(arrays, mask, log_weights)
 
 
@@ -218,3 +225,15 @@ def full_mask(mask: Array | None, num_sites: int) -> Array | None:
             f"{mask.shape}"
         )
     return jnp.broadcast_to(mask, (*mask.shape[:2], num_sites))
+
+
+def fill_observed_mean(views: tuple[Array, ...], mask: Array | None) -> tuple[Array, ...]:
+    """Views with their observed mean in the place of what is missing, for statistics of the data."""
+    if mask is None:
+        return views
+    filled = []
+    for j, view in enumerate(views):
+        observed = jnp.broadcast_to(expand_mask(mask[:, j], view), view.shape)
+        mean = jnp.sum(jnp.where(observed, view, 0)) / jnp.maximum(jnp.sum(observed), 1)
+        filled.append(jnp.where(observed, view, mean))
+    return tuple(filled)

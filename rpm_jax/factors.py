@@ -138,11 +138,35 @@ class NetworkFactors:
     def _complete(self, network: Any, view: Array, positions: int, number: int) -> Network:
         """The network with its number of outputs and standardised inputs."""
         at_positions = positions > 1 and view.ndim > 2 and view.shape[1] == positions
-        pointwise = at_positions and getattr(network, "pointwise", False)
-        network = with_outputs(network, number if pointwise else positions * number)
+        pointwise = getattr(network, "pointwise", False)
+        if pointwise and positions > 1 and not at_positions:
+            raise ValueError(
+                f"views must have the prior's {positions} sites on axis 1, (N, {positions}) or "
+                f"(N, {positions}, D), for a network that acts on every site alone; got shape {view.shape}"
+            )
+        # Images at every site: the network sees each alone.
+        image_sites = at_positions and not pointwise and view.ndim > 3
+        network = with_outputs(network, number if pointwise or image_sites else positions * number)
+        if image_sites:
+            network = _AtSites(network)
         if not self.standardise:
             return network
-        return standardised(network, num_feature_axes=1 if view.ndim == 2 or at_positions else 0)
+        by_feature = view.ndim == 2 or (at_positions and not image_sites)
+        return standardised(network, num_feature_axes=1 if by_feature else 0)
+
+
+@dataclass(frozen=True)
+class _AtSites:
+    """A network of (n, ...) applied to (n, T, ...) at every site."""
+
+    network: Any
+
+    def init(self, key: Array, inputs: Array, /) -> Any:
+        return self.network.init(key, inputs.reshape(-1, *inputs.shape[2:]))
+
+    def apply(self, params: Any, inputs: Array, /) -> Array:
+        outputs = self.network.apply(params, inputs.reshape(-1, *inputs.shape[2:]))
+        return outputs.reshape(*inputs.shape[:2], -1)
 
 
 def with_features(view: Array, positions: int) -> Array:
@@ -166,7 +190,8 @@ def per_view(
     Args:
         network: One architecture for all views, or a sequence of J of them. Views (N, T) or (N, T, D) of
             a prior with T > 1 sites reach the network as (n, T, D), so that a `PointwiseMLP` sees each time
-            alone; all others as they are. It gives as many outputs as the prior's family needs, at every
+            alone; of views with more axes, (N, T, H, W), it sees the T images one by one; all others reach
+            it as they are. It gives as many outputs as the prior's family needs, at every
             site, (n, T, outputs) or flattened.
         num_views: J, checked against the data; None takes it from them.
         normalised: False adds one output h_j(x), the free log-scale of unnormalised factors.

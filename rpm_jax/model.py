@@ -4,22 +4,35 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax import Array
 
 from rpm_jax import auxiliaries, posteriors
 from rpm_jax.auxiliaries import AuxiliaryStrategy
-from rpm_jax.data import Batch, Data, as_data, choose_mixture, full_mask, zero_missing
+from rpm_jax.data import (
+    Batch,
+    Data,
+    as_data,
+    choose_mixture,
+    fill_observed_mean,
+    full_mask,
+    zero_missing,
+)
 from rpm_jax.factors import FactorSpec
 from rpm_jax.normalizers import log_component_weights
-from rpm_jax.objectives import conjugate_potentials, fill_missing, inner_bound_at
+from rpm_jax.objectives import inner_bound_at
 from rpm_jax.posteriors import PosteriorStrategy
 from rpm_jax.priors import Posterior, Prior, PriorSpec, as_spec
 
 MOST_EVALUATED = 1000
+"""How many data a mean bound is taken over at most."""
+
 EVALUATED_AT_ONCE = 64
+"""How many data are evaluated at once."""
 
 
 class Factors(NamedTuple):
@@ -27,13 +40,19 @@ class Factors(NamedTuple):
 
     Attributes:
         natural: η_jt(x_jt), η0 included, a family of batch shape (n, J, T); η0 where missing.
+        potentials: η_jt(x_jt) − η0_t, batch shape (n, J, T); 0 where missing.
         log_scale: h_jt(x_jt), shape (n, J, T), or None for normalised factors.
         mask: Boolean (n, J, T), or None.
     """
 
     natural: Any
+    potentials: Any
     log_scale: Array | None
     mask: Array | None
+
+    def conjugate(self) -> Any:
+        """The conjugate potentials λ_t = Σ_j (η_jt − η0_t), batch shape (n, T)."""
+        return self.potentials.sum(-2)
 
 
 class Draw(NamedTuple):
@@ -81,6 +100,16 @@ class RPM:
     ) -> None:
         posterior = posteriors.conjugate() if posterior is None else posterior
         auxiliary = auxiliaries.posterior() if auxiliary is None else auxiliary
+        if hasattr(factors, "with_outputs"):
+            raise TypeError(
+                f"factors must be recognition factors, got the network {type(factors).__name__}: pass "
+                "rpm_jax.factors.per_view(network) or rpm_jax.factors.shared(network)"
+            )
+        if hasattr(factors, "with_outputs") or isinstance(factors, nn.Module):
+            raise TypeError(
+                f"factors must be recognition factors, got the network {type(factors).__name__}; make "
+                "factors of it by rpm_jax.factors.per_view(network)"
+            )
         for name, value, protocol in (
             ("factors", factors, FactorSpec),
             ("posterior", posterior, PosteriorStrategy),
@@ -96,6 +125,8 @@ class RPM:
         object.__setattr__(self, "posterior_strategy", posterior)
         object.__setattr__(self, "auxiliary_strategy", auxiliary)
         object.__setattr__(self, "pooled", pooled)
+        if pooled:
+            check_equal_sites(self.prior_spec)
 
     # Parameters.
 
@@ -115,7 +146,8 @@ class RPM:
         data = as_data(data)
         prior_key, factor_key, posterior_key, auxiliary_key = jax.random.split(key, 4)
         prior_params = self.prior_spec.init(prior_key)
-        sites = self.prior_spec.apply(prior_params).sites()
+        prior = self.prior_spec.apply(prior_params)
+        sites = prior.sites()
         num_sites = sites.batch_shape[0]
         if len(data.views) == 1 and num_sites == 1:
             raise ValueError(
@@ -123,22 +155,34 @@ class RPM:
                 "latent explains nothing, since p(x|z) averages to the empirical marginal whatever f is"
             )
         data = data._replace(mask=full_mask(data.mask, num_sites))
+        complete = fill_observed_mean(data.views, data.mask)
+        params = {"prior": prior_params, "factors": self.factor_spec.init(factor_key, complete, sites)}
+        conjugate = self.factors(params, data.views, data.mask).conjugate()
         data = data._replace(views=zero_missing(data.views, data.mask))
-        params = {"prior": prior_params, "factors": self.factor_spec.init(factor_key, data.views, sites)}
-        conjugate = conjugate_potentials(self.factors(params, data.views, data.mask).natural, sites)
         params["posterior"] = self.posterior_strategy.init(posterior_key, data, conjugate, sites)
-        params["auxiliary"] = self.auxiliary_strategy.init(auxiliary_key, data, conjugate, sites)
+        batch = data.batch(jnp.arange(data.size))
+        potentials = self.posterior_strategy.potentials(params["posterior"], batch, conjugate, sites)
+        evidence = prior.condition(potentials).sites - sites
+        params["auxiliary"] = self.auxiliary_strategy.init(auxiliary_key, data, evidence, sites)
         return params
 
     def groups(self, params: dict[str, Any]) -> dict[str, Any]:
-        """How each parameter is learned: a pytree like `params` of "prior", "networks", "rows" or "none"."""
+        """How each parameter is learned: a pytree like `params` of "prior", "networks", "rows" or "none".
+
+        Parameters under the name "statistics" are those of standardised inputs, and not learned.
+        """
         names = {
             "prior": "prior",
             "factors": "networks",
             "posterior": self.posterior_strategy.group,
             "auxiliary": self.auxiliary_strategy.group,
         }
-        return {key: jax.tree.map(lambda _, name=names[key]: name, value) for key, value in params.items()}
+
+        def group(path: tuple, _: Array) -> str:
+            part, *inner = (str(getattr(entry, "key", "")) for entry in path)
+            return "none" if "statistics" in inner else names[part]
+
+        return jax.tree_util.tree_map_with_path(group, params)
 
     @property
     def has_rows(self) -> bool:
@@ -162,8 +206,11 @@ class RPM:
         sites = self.prior(params).sites()
         mask = full_mask(mask, sites.batch_shape[0])
         recognition = self.factor_spec.apply(params["factors"], zero_missing(views, mask), sites)
-        natural = fill_missing(recognition.potentials + sites, sites, mask)
-        return Factors(natural, recognition.log_scale, mask)
+        potentials, log_scale = recognition
+        if mask is not None:
+            potentials = potentials.where(mask)
+            log_scale = None if log_scale is None else jnp.where(mask, log_scale, 0)
+        return Factors(potentials + sites, potentials, log_scale, mask)
 
     def components(self, params: dict[str, Any], data: Data) -> "Mixture":
         """The components of the mixtures F_jt: the factors of all data.
@@ -171,7 +218,8 @@ class RPM:
         Returns:
             Batch shape (N, J, T), or (N·T, J, 1) where the model pools the sites.
         """
-        natural, log_scale, mask = self.factors(params, data.views, data.mask)
+        data = as_data(data)
+        natural, _, log_scale, mask = self.factors(params, data.views, data.mask)
         log_weights = data.log_weights
         if not self.pooled:
             return Mixture(natural, log_scale, log_weights, mask)
@@ -204,14 +252,14 @@ class RPM:
             In nats, shape (B,). The empirical marginals' log p0(x_j) are not in it.
         """
         if not em:
-            return self._bound(params, batch, data)
+            return self._bound(params, batch, self.components(params, data))
         held = jax.lax.stop_gradient(self.infer_batch(params, batch))
-        m_step = self._bound(params, batch, data, held)
+        m_step = self._bound(params, batch, self.components(params, data), held)
         model = jax.lax.stop_gradient({name: params[name] for name in ("prior", "factors")})
-        e_step = self._bound({**params, **model}, batch, data)
+        e_step = self._bound({**params, **model}, batch, self.components(model, data))
         return m_step + e_step - jax.lax.stop_gradient(e_step)
 
-    def _bound(self, params: dict, batch: Batch, data: Data, held: "Inferred | None" = None) -> Array:
+    def _bound(self, params: dict, batch: Batch, mixture: "Mixture", held: "Inferred | None" = None) -> Array:
         prior = self.prior(params)
         if held is None:
             inferred = self.infer_batch(params, batch)
@@ -220,7 +268,6 @@ class RPM:
             inferred = held
             factors = self.factors(params, batch.views, batch.mask)
             posterior = prior.condition(held.potentials)
-        mixture = self.components(params, data)
         return inner_bound_at(
             posterior,
             prior.sites(),
@@ -233,7 +280,7 @@ class RPM:
             log_weights=mixture.log_weights,
             mask=factors.mask,
             mixture_mask=mixture.mask,
-            hold_posterior=None if held is None else held.posterior.sites,
+            marginals=None if held is None else held.posterior.sites,
         )
 
     def infer_batch(self, params: dict[str, Any], batch: Batch) -> "Inferred":
@@ -242,7 +289,7 @@ class RPM:
         sites = prior.sites()
         factors = self.factors(params, batch.views, batch.mask)
         batch = Batch(batch.index, zero_missing(batch.views, factors.mask), factors.mask)
-        conjugate = conjugate_potentials(factors.natural, sites)
+        conjugate = factors.conjugate()
         potentials = self.posterior_strategy.potentials(params["posterior"], batch, conjugate, sites)
         posterior = prior.condition(potentials)
         auxiliary = self.auxiliary_strategy.auxiliary(params["auxiliary"], batch, posterior.sites, sites)
@@ -330,14 +377,17 @@ class RPM:
     def mean_bound(self, params: dict[str, Any], data: Data, mixture: Data) -> Array:
         """The mean bound of data, or of 1000 evenly spread ones of more, with F_j over `mixture`."""
         number = min(data.size, MOST_EVALUATED)
-        index = jnp.arange(number) * data.size // number
-        return jnp.mean(self._bound_of(params, data, index, mixture))
+        index = np.linspace(0, data.size - 1, number).round().astype(np.int32)
+        return jnp.mean(self._bound_of(params, data, jnp.asarray(index), mixture))
 
     def _bound_of(self, params: dict, data: Data, index: Array, mixture: Data) -> Array:
+        components = self.components(params, mixture)
         if index.shape[0] <= EVALUATED_AT_ONCE:
-            return self.bound(params, data.batch(index), mixture)
+            return self._bound(params, data.batch(index), components)
         return jax.lax.map(
-            lambda i: self.bound(params, data.batch(i[None]), mixture)[0], index, batch_size=EVALUATED_AT_ONCE
+            lambda i: self._bound(params, data.batch(i[None]), components)[0],
+            index,
+            batch_size=EVALUATED_AT_ONCE,
         )
 
     def fit_rows(
@@ -363,17 +413,22 @@ class RPM:
     @partial(jax.jit, static_argnums=0)
     def with_new_rows(self, params: dict[str, Any], new: Data) -> dict[str, Any]:
         """Initial rows of saturated strategies for new data, in the place of the fit's."""
-        sites = self.prior(params).sites()
+        prior = self.prior(params)
+        sites = prior.sites()
         factors = self.factors(params, new.views, new.mask)
         new = new._replace(views=zero_missing(new.views, factors.mask))
-        conjugate = conjugate_potentials(factors.natural, sites)
         key = jax.random.key(0)
-        rows = {
-            name: strategy.init(key, new, conjugate, sites)
-            for name, strategy in self._strategies().items()
-            if name in self.row_parts
-        }
-        return {**params, **rows}
+        if "posterior" in self.row_parts:
+            rows = self.posterior_strategy.init(key, new, factors.conjugate(), sites)
+            params = {**params, "posterior": rows}
+        if "auxiliary" in self.row_parts:
+            batch = new.batch(jnp.arange(new.size))
+            potentials = self.posterior_strategy.potentials(
+                params["posterior"], batch, factors.conjugate(), sites
+            )
+            evidence = prior.condition(potentials).sites - sites
+            params = {**params, "auxiliary": self.auxiliary_strategy.init(key, new, evidence, sites)}
+        return params
 
     @partial(jax.jit, static_argnums=0, static_argnames="num_steps")
     def optimise_rows(
@@ -388,10 +443,11 @@ class RPM:
         """Maximise the bound of new data over their rows by Adam, everything else held fixed."""
         batch = new.batch(jnp.arange(new.size))
         rows = {name: params[name] for name in self.row_parts}
-        optimizer = optax.adam(learning_rate)
+        optimizer = optax.apply_if_finite(optax.adam(learning_rate), max_consecutive_errors=num_steps)
+        mixture = self.components(params, components)
 
         def loss(rows: dict) -> Array:
-            return -jnp.sum(self._bound({**params, **rows}, batch, components))
+            return -jnp.sum(self._bound({**params, **rows}, batch, mixture))
 
         def step(state: tuple, _: None) -> tuple[tuple, None]:
             rows, optimizer_state = state
@@ -514,3 +570,16 @@ class Inferred(NamedTuple):
     potentials: Any
     posterior: Any
     auxiliary: Any
+
+
+def check_equal_sites(spec: PriorSpec) -> None:
+    """Raise `ValueError` unless the initial prior has the same marginal at every site."""
+    sites = spec.apply(spec.init(jax.random.key(0))).sites()
+    if any(
+        not np.allclose(np.asarray(parameter), np.asarray(parameter[:1]), rtol=1e-4, atol=1e-6)
+        for parameter in sites.natural_parameters
+    ):
+        raise ValueError(
+            "pooled=True averages F_j over the sites, which needs a prior with the same marginal at every "
+            "site; this prior's marginals differ"
+        )

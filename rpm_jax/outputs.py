@@ -81,7 +81,7 @@ def to_positions(outputs: Array, positions: int, number: int, name: str) -> Arra
     if outputs.shape == (batch, positions * number):
         return outputs.reshape(batch, positions, number)
     raise ValueError(
-        f"{name}: the network must give outputs of shape (batch, {positions}, {number}), "
-        f"{'one position per site' if positions > 1 else 'or the same flattened'}, for this prior's family; "
-        f"got {outputs.shape}"
+        f"{name}: for this prior's family the network must give outputs of shape (batch, {positions}, "
+        f"{number}) or (batch, {positions * number}), got {outputs.shape}; set its number of outputs "
+        "accordingly, or leave it open for the factors to set (with_outputs)"
     )

@@ -7,7 +7,13 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from rpm_jax._linalg import cholesky_with_inverse, inverse_and_log_determinant, matrix_vector, transpose
+from rpm_jax._linalg import (
+    cholesky_with_inverse,
+    inverse_and_log_determinant,
+    matmul,
+    matrix_vector,
+    transpose,
+)
 from rpm_jax._pytree import pytree_dataclass
 from rpm_jax.expfam._base import ExponentialFamily, Statistics, stack
 from rpm_jax.expfam._maps import inverse_positive, positive
@@ -249,7 +255,7 @@ class Gaussian(ExponentialFamily):
         entries = raw[..., size:]
         entries = jnp.where(rows == columns, positive(entries), entries)
         factor = jnp.zeros((*raw.shape[:-1], size, size), raw.dtype).at[..., rows, columns].set(entries)
-        return self.replace((raw[..., :size], -0.5 * factor @ transpose(factor)))
+        return self.replace((raw[..., :size], -0.5 * matmul(factor, transpose(factor))))
 
     def unconstrained_potential(self) -> Array:
         """The inverse of `potential`, shape (..., K + ½K(K + 1)).

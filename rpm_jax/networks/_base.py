@@ -44,7 +44,8 @@ def check_network(name: str, network: Any) -> None:
 class Standardised:
     """A network whose inputs are shifted and scaled by statistics of the data that it is initialised with.
 
-    The statistics are parameters without a gradient, so they are saved and restored with the others.
+    The statistics are parameters under the name "statistics", so they are saved and restored with the others;
+    `rpm_jax.fit` leaves parameters of that name as they are.
 
     Attributes:
         network: The network that sees the standardised inputs.
@@ -68,11 +69,9 @@ class Standardised:
         """Statistics of all inputs, and the network's parameters for one of them."""
         inputs = jnp.asarray(inputs)
         axes = tuple(range(inputs.ndim - self.num_feature_axes))
-        deviation = jnp.std(inputs, axis=axes)
-        statistics = {
-            "mean": jnp.mean(inputs, axis=axes),
-            "scale": jnp.where(deviation > 0, deviation, 1.0),
-        }
+        mean, deviation = jnp.mean(inputs, axis=axes), jnp.std(inputs, axis=axes)
+        rounding = 100 * jnp.finfo(inputs.dtype).eps * jnp.abs(mean)
+        statistics = {"mean": mean, "scale": jnp.where(deviation > rounding, deviation, 1.0)}
         return {"statistics": statistics, "network": self.network.init(key, inputs[:1])}
 
     def apply(self, params: dict, inputs: Array) -> Array:

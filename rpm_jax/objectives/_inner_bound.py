@@ -6,7 +6,8 @@ import jax.numpy as jnp
 from jax import Array
 
 from rpm_jax.expfam import ExponentialFamily
-from rpm_jax.normalizers import Components, as_components, log_tilted_mixture
+from rpm_jax.normalizers import as_components, log_tilted_mixture
+from rpm_jax.objectives._checks import check_component_shapes, check_shapes
 from rpm_jax.priors import Posterior, Prior
 
 
@@ -94,7 +95,7 @@ def inner_bound_at(
     log_weights: Array | None = None,
     mask: Array | None = None,
     mixture_mask: Array | None = None,
-    hold_posterior: Any = None,
+    marginals: Any = None,
 ) -> Array:
     """`inner_bound` at a posterior that has been computed already.
 
@@ -110,21 +111,21 @@ def inner_bound_at(
         log_weights: As in `inner_bound`.
         mask: As in `inner_bound`.
         mixture_mask: As in `inner_bound`.
-        hold_posterior: Marginals q(z_t) to use instead of `posterior.sites`, batch shape (..., T). With
-            `posterior.sites` under `stop_gradient` and λ stopped too, the derivative is that of an M-step:
-            ∇ log_normalizer at fixed λ is E_q[∇ log p(Z)].
+        marginals: q(z_t) to use instead of `posterior.sites`, batch shape (..., T). With `posterior.sites`
+            under `stop_gradient` and λ stopped too, the derivative is that of an M-step: ∇ log_normalizer at
+            fixed λ is E_q[∇ log p(Z)].
 
     Returns:
         In nats, shape (...).
     """
-    marginals = posterior.sites if hold_posterior is None else hold_posterior
+    marginals = posterior.sites if marginals is None else marginals
     mean = marginals.mean_parameters()
     negative_divergence = jnp.sum(-potentials.dot(mean), axis=-1) + posterior.log_normalizer
     marginals = marginals[..., None, :]
     mean = tuple(
         jnp.expand_dims(m, -1 - rank - 1) for m, rank in zip(mean, sites.natural_ranks.values(), strict=True)
     )
-    tilts = (marginals if auxiliary is None else auxiliary) - sites
+    tilts = (marginals if auxiliary is None else fill_missing(auxiliary, sites, mask)) - sites
     if isinstance(mixture, ExponentialFamily):
         own_sites = sites if mixture.batch_shape[-1] == sites.batch_shape[-1] else sites[:1]
         mixture = fill_missing(mixture, own_sites, mixture_mask)
@@ -161,70 +162,3 @@ def fill_missing(factors: Any, sites: Any, mask: Array | None) -> Any:
     shape = factors.batch_shape
     mask = jnp.broadcast_to(mask, shape)
     return factors.where(mask) + sites.broadcast_to(shape).where(~mask)
-
-
-def check_shapes(
-    sites: ExponentialFamily, factors: Any, mixture: Any, potentials: Any, auxiliary: Any, mask: Array | None
-) -> None:
-    """Raise where arguments of an objective are of another family than the prior, or do not fit together."""
-    arguments = {"factors": factors, "potentials": potentials, "auxiliary": auxiliary}
-    if not isinstance(mixture, Components):
-        arguments["mixture"] = mixture
-    for name, value in arguments.items():
-        if value is not None and type(value) is not type(sites):
-            raise TypeError(
-                f"{name} must be natural parameters of the prior's sites, {type(sites).__name__}, got "
-                f"{type(value).__name__}"
-            )
-    (num_sites,) = sites.batch_shape
-    if len(factors.batch_shape) < 2 or factors.batch_shape[-1] != num_sites:
-        raise ValueError(
-            f"factors must have batch shape (..., J, T) with T = {num_sites} sites as in the prior, got "
-            f"{factors.batch_shape}"
-        )
-    num_views = factors.batch_shape[-2]
-    if "mixture" in arguments:
-        shape = mixture.batch_shape
-        if len(shape) != 3 or shape[1] not in (1, num_views) or shape[2] not in (1, num_sites):
-            raise ValueError(
-                f"mixture must have batch shape (N, J, T) = (N, {num_views}, {num_sites}), or 1 in place "
-                f"of J or T where components are shared, got {shape}"
-            )
-    batch = factors.batch_shape[:-2]
-    expected = {"potentials": (*batch, num_sites), "auxiliary": (*batch, num_views, num_sites)}
-    for name, shape in expected.items():
-        if arguments[name] is not None and arguments[name].batch_shape != shape:
-            raise ValueError(
-                f"{name} must have batch shape {shape} to go with factors {factors.batch_shape}, got "
-                f"{arguments[name].batch_shape}"
-            )
-    if mask is not None and mask.shape != factors.batch_shape:
-        raise ValueError(f"mask must have the factors' batch shape {factors.batch_shape}, got {mask.shape}")
-
-
-def check_component_shapes(
-    factors: Any,
-    mixture: Any,
-    log_scale: Array | None,
-    mixture_log_scale: Array | None,
-    log_weights: Array | None,
-    mixture_mask: Array | None,
-) -> None:
-    """Raise where arrays that go with factors or with mixture components have other shapes than these."""
-    if log_scale is not None and log_scale.shape != factors.batch_shape:
-        raise ValueError(
-            f"log_scale must have the factors' batch shape {factors.batch_shape}, got {log_scale.shape}"
-        )
-    size = as_components(mixture).size
-    if log_weights is not None and (log_weights.ndim not in (1, 3) or log_weights.shape[0] != size):
-        raise ValueError(
-            f"log_weights must have shape (N,) or (N, J, T) with N = {size} components, got "
-            f"{log_weights.shape}"
-        )
-    if not isinstance(mixture, ExponentialFamily):
-        return
-    for name, array in (("mixture_log_scale", mixture_log_scale), ("mixture_mask", mixture_mask)):
-        if array is not None and array.shape != mixture.batch_shape:
-            raise ValueError(
-                f"{name} must have the mixture's batch shape {mixture.batch_shape}, got {array.shape}"
-            )

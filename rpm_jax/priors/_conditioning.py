@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from rpm_jax._linalg import inverse_and_log_determinant, transpose
+from rpm_jax._linalg import inverse_and_log_determinant, matmul, transpose
 
 
 @jax.custom_jvp
@@ -35,9 +35,9 @@ def condition_covariance(covariance: Array, evidence: Array) -> tuple[Array, Arr
     inverse, log_determinant = inverse_and_log_determinant(inner)
     half = root[..., :, None] * inverse
     reduction = half * root[..., None, :]
-    gain = covariance @ half
+    gain = matmul(covariance, half)
     remainder = identity - gain * root[..., None, :]
-    conditioned = remainder @ covariance @ transpose(remainder) + gain @ transpose(gain)
+    conditioned = matmul(remainder, covariance, transpose(remainder)) + matmul(gain, transpose(gain))
     return conditioned, reduction, log_determinant
 
 
@@ -46,12 +46,14 @@ def _(primals: tuple, tangents: tuple) -> tuple:
     covariance, _ = primals
     covariance_dot, evidence_dot = tangents
     conditioned, reduction, log_determinant = condition_covariance(*primals)
-    remainder = jnp.eye(covariance.shape[-1], dtype=covariance.dtype) - covariance @ reduction
-    weighted = evidence_dot[..., :, None]
-    conditioned_dot = remainder @ covariance_dot @ transpose(remainder) - conditioned @ (
-        weighted * conditioned
+    remainder = jnp.eye(covariance.shape[-1], dtype=covariance.dtype) - matmul(covariance, reduction)
+    weights = evidence_dot[..., :, None]
+    conditioned_dot = matmul(remainder, covariance_dot, transpose(remainder)) - matmul(
+        conditioned, weights * conditioned
     )
-    reduction_dot = transpose(remainder) @ (weighted * remainder) - reduction @ covariance_dot @ reduction
+    reduction_dot = matmul(transpose(remainder), weights * remainder) - matmul(
+        reduction, covariance_dot, reduction
+    )
     log_determinant_dot = jnp.sum(transpose(reduction) * covariance_dot, axis=(-2, -1)) + jnp.sum(
         jnp.diagonal(conditioned, axis1=-2, axis2=-1) * evidence_dot, axis=-1
     )

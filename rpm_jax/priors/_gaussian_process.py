@@ -4,9 +4,10 @@ from typing import Self
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
-from rpm_jax._checks import require_finite
+from rpm_jax._checks import is_concrete, require_finite
 from rpm_jax._linalg import cholesky_with_inverse, inverse_and_log_determinant, matrix_vector, transpose
 from rpm_jax._pytree import pytree_dataclass, static_field
 from rpm_jax.expfam import DiagonalGaussian
@@ -55,7 +56,9 @@ class GaussianProcess:
             ValueError: For shapes that do not fit, NaN or infinity.
         """
         mean, precision = _check_moments("precision", mean, precision)
-        return cls(mean, inverse_and_log_determinant(precision)[0])
+        covariance, _ = inverse_and_log_determinant(precision)
+        require_finite("the inverse of precision", covariance, "The precision must be positive definite.")
+        return cls(mean, covariance)
 
     def sites(self) -> DiagonalGaussian:
         """The marginals N(z_tk; m_tk, C_k,tt), batch shape (T,), K latents each."""
@@ -157,4 +160,9 @@ def _check_moments(name: str, mean: Array, matrix: Array) -> tuple[Array, Array]
         )
     require_finite("mean", mean)
     require_finite(name, matrix)
+    if is_concrete(matrix):
+        values = np.asarray(matrix)
+        asymmetry = np.abs(values - np.swapaxes(values, -1, -2)).max(initial=0.0)
+        if asymmetry > 1e-4 * np.abs(values).max(initial=0.0):
+            raise ValueError(f"{name} must be symmetric, got entries that differ by {asymmetry:.3g}")
     return (mean[None], matrix[None]) if mean.ndim == 1 else (mean, matrix)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from rpm_jax._checks import require_choice, require_finite, require_positive_integer
+from rpm_jax._checks import is_concrete, require_choice, require_finite, require_positive_integer
 from rpm_jax._linalg import inverse_and_log_determinant
 from rpm_jax.expfam import ExponentialFamily, Gaussian
 from rpm_jax.priors import kernels
@@ -51,9 +51,12 @@ def as_spec(prior: Any) -> PriorSpec:
     Raises:
         TypeError: For anything else.
     """
-    if isinstance(prior, PriorSpec):
+    if isinstance(prior, PriorSpec) and not hasattr(prior, "with_outputs"):
         return prior
     if isinstance(prior, Prior):
+        valid = prior.sites().is_valid()
+        if is_concrete(valid) and not bool(jnp.all(valid)):
+            raise ValueError(f"prior: its marginals are not in the domain of their family: {prior.sites()}")
         return Fixed(prior)
     raise TypeError(
         "prior must be a prior (with sites() and condition(potentials)) or a specification of one (with "
@@ -87,7 +90,7 @@ def static(natural: ExponentialFamily, *, learnable: bool = False) -> PriorSpec:
     """
     prior = Static(natural)
     valid = natural.is_valid()
-    if not isinstance(valid, jax.core.Tracer) and not bool(valid):
+    if is_concrete(valid) and not bool(valid):
         raise ValueError(
             f"natural must be a valid {type(natural).__name__}: its natural parameters are not in the "
             f"family's domain: {natural}"
@@ -251,6 +254,8 @@ def joint_gaussian_process(
         jitter: Added to the covariance's diagonal, since its inverse is needed here.
         learnable: Whether the hyperparameters are learned.
     """
+    if not 0 <= jitter < float("inf"):
+        raise ValueError(f"jitter must be finite and at least 0, got {jitter}")
     spec = LearnableJointGaussianProcess(check_times(times), as_kernel(kernel), jitter)
     return spec if learnable else Fixed(spec.apply(spec.init(jax.random.key(0))))
 
@@ -274,7 +279,7 @@ def check_times(times: Array) -> Array:
     if times.ndim != 1 or times.shape[0] < 1:
         raise ValueError(f"times must be a vector of at least one time, got shape {times.shape}")
     require_finite("times", times)
-    if not isinstance(times, jax.core.Tracer):
+    if is_concrete(times):
         steps = jnp.diff(times)
         if times.shape[0] > 1 and bool(jnp.any(steps <= 0)):
             first = int(jnp.argmax(steps <= 0))

@@ -65,8 +65,12 @@ def radial_basis_function(bandwidth: float | None = None) -> Kernel:
     of networks; its logarithm does.
 
     Args:
-        bandwidth: Initial γ; None takes 0.4 over the squared median spacing of the times.
+        bandwidth: Initial γ > 0; None takes 0.4 over the squared median spacing of the times.
+
+    Raises:
+        ValueError: For a bandwidth that is not positive and finite.
     """
+    _require_positive("bandwidth", bandwidth)
     return Kernel(
         init=lambda times: {
             "log_bandwidth": jnp.log(
@@ -85,11 +89,12 @@ def matern(order: float, lengthscale: float | None = None) -> Kernel:
         lengthscale: Initial ℓ in units of time; None takes 1.1 median spacings of the times.
 
     Raises:
-        ValueError: For another order.
+        ValueError: For another order, or a length scale that is not positive and finite.
     """
     functions = {0.5: matern12, 1.5: matern32, 2.5: matern52}
     if order not in functions:
         raise ValueError(f"order must be 0.5, 1.5 or 2.5, got {order!r}")
+    _require_positive("lengthscale", lengthscale)
     function = functions[order]
     return Kernel(
         init=lambda times: {
@@ -97,6 +102,11 @@ def matern(order: float, lengthscale: float | None = None) -> Kernel:
         },
         covariance=lambda params, times: function(times, jnp.exp(params["log_lengthscale"])),
     )
+
+
+def _require_positive(name: str, value: float | None) -> None:
+    if value is not None and not 0 < value < math.inf:
+        raise ValueError(f"{name} must be positive and finite, got {value!r}")
 
 
 def _initial_lengthscale(times: Array) -> Array | float:

@@ -77,7 +77,9 @@ def advance(
     Returns:
         The new state, and the losses, shape (steps.length,), NaN behind the last step made.
     """
-    optimizer = steps.optimizer.make(steps.groups(state.params), hyperparameters)
+    optimizer = optax.with_extra_args_support(
+        steps.optimizer.make(steps.groups(state.params), hyperparameters)
+    )
 
     def loss_of(params: Any, batch: Batch) -> Array:
         return steps.loss(params, batch, data)
@@ -85,8 +87,9 @@ def advance(
     def step(i: Array, carry: tuple[TrainState, Array]) -> tuple[TrainState, Array]:
         state, losses = carry
         order, index = draw_batch(steps, state.key, state.order, start + i, data.size)
-        loss, gradient = jax.value_and_grad(loss_of)(state.params, data.batch(index))
-        updates, optimizer_state = optimizer.update(gradient, state.optimizer_state, state.params)
+        batch = data.batch(index)
+        loss, gradient = jax.value_and_grad(loss_of)(state.params, batch)
+        updates, optimizer_state = optimizer.update(gradient, state.optimizer_state, state.params, value=loss)
         params = optax.apply_updates(state.params, updates)
         finite = jnp.isfinite(loss) & jnp.all(
             jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(gradient)])
@@ -95,7 +98,9 @@ def advance(
             partial(jnp.where, finite), (params, optimizer_state), (state.params, state.optimizer_state)
         )
         skipped = state.skipped + jnp.where(finite, 0, 1)
-        return TrainState(params, optimizer_state, state.key, order, skipped), losses.at[i].set(loss)
+        return TrainState(params, optimizer_state, state.key, order, skipped), losses.at[i].set(
+            jnp.where(finite, loss, jnp.nan)
+        )
 
     dtype = jax.eval_shape(loss_of, state.params, data.batch(state.order[: steps.batch_size])).dtype
     losses = jnp.full((steps.length,), jnp.nan, dtype)

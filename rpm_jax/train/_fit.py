@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from rpm_jax._checks import as_keys
 from rpm_jax.data import Data, as_data
 from rpm_jax.model import RPM
 from rpm_jax.train._engine import Loss
@@ -57,7 +58,8 @@ def fit(
         held_out_mixture: The components of F_j for them: "train", "given" or "both".
         params: Initial parameters; None: `model.init`.
         loss: Another pure loss (params, batch, data) -> scalar in the place of minus the mean bound.
-        optimizer: Any optax optimiser; None: Adam with a learning rate for each group of parameters.
+        optimizer: Any optax optimiser (without line search); None: Adam with a learning rate for each group
+            of parameters.
         learning_rates: Peak rates of the default optimiser for some of "networks", "prior", "rows".
         schedule: Of the default optimiser: "cosine" (to zero), "constant", or a function from the step to a
             factor.
@@ -102,7 +104,7 @@ def fit(
     data = as_data(views, mask, log_weights)
     held_out = None if held_out is None else as_data(held_out)
     runner = Runner(model, data, held_out, options, {}, sweep=False, data_axis=None)
-    return Fit(*runner.run(key))
+    return Fit(*runner.run(as_keys("key", key, 0)))
 
 
 def fit_seeds(
@@ -134,6 +136,7 @@ def fit_seeds(
             f"keys must have shape (S,), one key per run, got shape {keys.shape}; "
             "jax.random.split(key, S) makes S keys of one"
         )
+    keys = as_keys("keys", keys, 1)
     hyperparameters = {name: jnp.asarray(value) for name, value in (hyperparameters or {}).items()}
     for name, value in hyperparameters.items():
         if value.shape[:1] != keys.shape[:1]:
@@ -167,7 +170,11 @@ def fit_seeds(
 def _stacked_data(views: Any, num_seeds: int, mask: Any = None, log_weights: Any = None) -> Data:
     """Data with a leading axis of seeds."""
     if isinstance(views, Data):
-        views, mask, log_weights = views
+        mask = views.mask if mask is None else mask
+        log_weights = views.log_weights if log_weights is None else log_weights
+        views = views.views
+    if not isinstance(views, tuple | list):
+        raise TypeError(f"views must be a tuple or list of J arrays, got {type(views).__name__}")
     for j, view in enumerate(views):
         if jnp.ndim(view) < 2 or view.shape[0] != num_seeds:
             raise ValueError(
@@ -183,5 +190,8 @@ def _stacked_data(views: Any, num_seeds: int, mask: Any = None, log_weights: Any
     if checked.mask is not None:
         mask = checked.mask.reshape(num_seeds, -1, *checked.mask.shape[1:])
     if log_weights is not None:
-        log_weights = jax.nn.log_softmax(jnp.asarray(log_weights), axis=1)
+        rows = [
+            as_data(tuple(view[s] for view in views), log_weights=log_weights[s]) for s in range(num_seeds)
+        ]
+        log_weights = jnp.stack([row.log_weights for row in rows])
     return Data(views, mask, log_weights)

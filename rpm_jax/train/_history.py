@@ -31,7 +31,7 @@ class Fit(NamedTuple):
     Attributes:
         params: The parameters: the last, or with early stopping the best by the bound it watches.
         history: The course of the run.
-        bound: The mean bound over all data, F_j over all data, in nats.
+        bound: The mean bound over all data (1000 evenly spread ones of more), F_j over all data, in nats.
         held_out_bound: The mean bound over the held-out data, or None.
     """
 

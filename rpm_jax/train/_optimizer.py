@@ -72,8 +72,6 @@ class GivenOptimizer:
         optimizer = self.optimizer
         if not hasattr(optimizer, "update"):
             optimizer = optimizer(**hyperparameters)
-        if not self.frozen:
-            return optimizer
         return _by_group({"trained": optimizer}, groups, self.frozen, default="trained")
 
 
@@ -81,6 +79,7 @@ def _by_group(
     transforms: dict[str, Any], groups: Any, frozen: frozenset[str], default: str | None = None
 ) -> optax.GradientTransformation:
     transforms = {**transforms, "frozen": optax.set_to_zero()}
+    frozen = frozen | {"none"}
     labels = jax.tree.map(lambda group: "frozen" if group in frozen else default or group, groups)
     return optax.multi_transform(transforms, labels)
 

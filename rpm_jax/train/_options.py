@@ -1,5 +1,6 @@
 """The options of a fit."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -37,7 +38,7 @@ class FitOptions(NamedTuple):
     progress: bool = False
     callback: Callback | None = None
 
-    def check(self, size: int) -> None:
+    def check(self, size: int, hyperparameters: Mapping[str, Any]) -> None:
         """Raise `ValueError` or `TypeError` for options that do not fit, with N = `size` data."""
         require_positive_integer("num_steps", self.num_steps)
         require_choice("components", self.components, COMPONENTS)
@@ -53,19 +54,51 @@ class FitOptions(NamedTuple):
                 )
         if self.steps_per_call is not None:
             require_positive_integer("steps_per_call", self.steps_per_call)
-        for name in self.learning_rates or {}:
+        for name, rate in (self.learning_rates or {}).items():
             require_choice("learning_rates: group", name, tuple(LEARNING_RATES))
+            if not 0 < float(rate) < math.inf:
+                raise ValueError(f"learning_rates[{name!r}] must be positive and finite, got {rate}")
+        for name, value, kind in (
+            ("early_stopping", self.early_stopping, EarlyStopping),
+            ("warm_start", self.warm_start, WarmStart),
+        ):
+            if value is not None and not isinstance(value, kind):
+                raise TypeError(f"{name} must be an rpm_jax.{kind.__name__}, got {type(value).__name__}")
+            if value is not None:
+                value.check()
+        if self.loss is not None and (self.em or self.components != "data"):
+            raise ValueError("em and components are parts of the bound; got a loss in its place too")
         if isinstance(self.freeze, str):
             raise TypeError(
                 f"freeze must be a tuple or list of names, got {self.freeze!r}; pass ({self.freeze!r},)"
             )
         for name in self.freeze:
             require_choice("freeze: name", name, (*LEARNING_RATES, *PARTS))
-        if self.optimizer is not None:
-            if self.learning_rates:
-                raise ValueError("learning_rates are those of the default optimizer; got an optimizer too")
-            if not hasattr(self.optimizer, "update") and not callable(self.optimizer):
+        self._check_optimizer(hyperparameters)
+        if size < 2 or (self.components == "batch" and self.batch_size == 1):
+            raise ValueError(
+                "views (or batch_size with components='batch'): F_j needs at least 2 components, got 1; with a "
+                "single one F_j equals f_j and nothing can be learned"
+            )
+
+    def _check_optimizer(self, hyperparameters: Mapping[str, Any]) -> None:
+        if self.optimizer is None:
+            for name in hyperparameters:
+                require_choice("hyperparameters (learning rates by group): name", name, tuple(LEARNING_RATES))
+            return
+        if self.learning_rates or self.schedule != "cosine":
+            raise ValueError(
+                "learning_rates and schedule are those of the default optimizer; got an optimizer too, which has "
+                "its own"
+            )
+        if hasattr(self.optimizer, "update"):
+            if hyperparameters:
                 raise TypeError(
-                    "optimizer must be an optax optimiser, or for fit_seeds with hyperparameters a function "
-                    f"that returns one, got {type(self.optimizer).__name__}"
+                    "hyperparameters need an optimizer that is a function of them, such as optax.adam itself or "
+                    "lambda learning_rate: optax.adam(learning_rate); got a finished optimiser"
                 )
+        elif not callable(self.optimizer) or not hyperparameters:
+            raise TypeError(
+                "optimizer must be an optax optimiser such as optax.adam(1e-3), or for fit_seeds with "
+                f"hyperparameters a function of them that returns one; got {self.optimizer!r}"
+            )

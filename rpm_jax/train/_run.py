@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from rpm_jax._checks import require_positive_integer
 from rpm_jax.train._history import History
 
 
@@ -25,6 +26,12 @@ class EarlyStopping(NamedTuple):
 
     patience: int = 10
     min_delta: float = 0.0
+
+    def check(self) -> None:
+        """Raise `ValueError` for numbers that make no sense."""
+        require_positive_integer("early_stopping.patience", self.patience)
+        if not 0 <= self.min_delta < np.inf:
+            raise ValueError(f"early_stopping.min_delta must be at least 0 nats, got {self.min_delta}")
 
 
 class Progress(NamedTuple):
@@ -106,19 +113,22 @@ def run_steps(
                 stopped = "not finite"
                 break
             if early_stopping is not None:
-                improved = np.nan_to_num(score, nan=-np.inf) > best_score + early_stopping.min_delta
+                score = np.nan_to_num(score, nan=-np.inf)
+                running = np.asarray(waited) < early_stopping.patience
+                improved = running & (score > best_score + early_stopping.min_delta)
                 if best is None:
                     best, best_score = jax.tree.map(jnp.copy, state.params), score
                 else:
                     best = _select(jnp.asarray(improved), state.params, best)
                     best_score = np.where(improved, score, best_score)
-                waited = np.where(improved, 0, waited + 1)
+                waited = np.where(running & improved, 0, waited + 1)
                 if (waited >= early_stopping.patience).all():
                     stopped = "early stopping"
                     break
             if callback is not None:
                 info = Progress(done, num_steps, state.params, recent, held_out[-1] if held_out else None)
-                if callback(info) is True:
+                answer = callback(info)
+                if isinstance(answer, bool | np.bool_) and answer:
                     stopped = "callback"
                     break
     finally:

@@ -60,7 +60,7 @@ class Runner(NamedTuple):
         """Initialise, warm up, fit, evaluate."""
         options = self.options
         size = self.data.views[0].shape[1 if self.data_axis == 0 else 0]
-        options.check(size)
+        options.check(size, self.hyperparameters)
         if self.held_out is not None and len(self.held_out.views) != len(self.data.views):
             raise ValueError(
                 f"held_out must hold the J = {len(self.data.views)} views of the fit, got "
@@ -72,7 +72,7 @@ class Runner(NamedTuple):
         if options.params is None:
             params = _init(self.model, self.sweep, self.data_axis, init_key, self.data)
         else:
-            params = jax.tree.map(jnp.copy, options.params)
+            params = self._checked(options.params, init_key)
         for phase, phase_key in zip(self._phases(), step_keys[:3], strict=True):
             if phase.num_steps > 0:
                 params, _ = self._minimise(phase, params, phase_key, size, batch_size, quiet=True)
@@ -84,6 +84,27 @@ class Runner(NamedTuple):
         if self.held_out is not None:
             held_out_bound = np.asarray(self._held_out_evaluator(FINAL_HELD_OUT_STEPS)(params))
         return params, history, bound, held_out_bound
+
+    def _checked(self, params: Any, key: Array) -> Any:
+        """A copy of initial parameters, whose shapes are those of `RPM.init`."""
+        expected = jax.eval_shape(
+            lambda key, data: _init(self.model, self.sweep, self.data_axis, key, data), key, self.data
+        )
+        if jax.tree.structure(params) != jax.tree.structure(expected):
+            raise ValueError(
+                "params must have the structure of model.init(key, data)"
+                f"{', stacked over seeds' if self.sweep else ''}: {jax.tree.structure(expected)}, got "
+                f"{jax.tree.structure(params)}"
+            )
+        for (path, want), got in zip(
+            jax.tree_util.tree_leaves_with_path(expected), jax.tree.leaves(params), strict=True
+        ):
+            if want.shape != jnp.shape(got):
+                raise ValueError(
+                    f"params{jax.tree_util.keystr(path)} must have shape {want.shape} for this model and these "
+                    f"data, got {jnp.shape(got)}"
+                )
+        return jax.tree.map(jnp.array, params)
 
     def _phases(self) -> "list[Phase]":
         model = self.model
@@ -121,7 +142,8 @@ class Runner(NamedTuple):
         frozen = frozenset(("frozen", *options.freeze))
         optimizer: Any
         if options.optimizer is None:
-            rates = {**LEARNING_RATES, **(options.learning_rates or {})}
+            given = {name: float(rate) for name, rate in (options.learning_rates or {}).items()}
+            rates = {**LEARNING_RATES, **given}
             optimizer = DefaultOptimizer(phase.num_steps, tuple(rates.items()), options.schedule, frozen)
         else:
             optimizer = GivenOptimizer(options.optimizer, frozen)

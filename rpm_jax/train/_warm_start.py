@@ -15,3 +15,9 @@ class WarmStart(NamedTuple):
     match_posterior: int = 0
     match_auxiliary: int = 0
     bound: int = 0
+
+    def check(self) -> None:
+        """Raise `ValueError` unless all are numbers of steps."""
+        for name, steps in self._asdict().items():
+            if isinstance(steps, bool) or not isinstance(steps, int) or steps < 0:
+                raise ValueError(f"warm_start.{name} must be a number of steps, 0 or more, got {steps!r}")
