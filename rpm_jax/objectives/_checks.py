@@ -49,7 +49,7 @@ def check_shapes(
                 f"{arguments[name].batch_shape}"
             )
     if mask is not None:
-        check_mask("mask", mask, "factors", factors.batch_shape)
+        check_mask("mask", mask, "factors'", factors.batch_shape)
 
 
 def check_component_shapes(
@@ -76,18 +76,18 @@ def check_component_shapes(
             )
     if not isinstance(mixture, ExponentialFamily):
         return
-    if (log_scale is None) != (mixture_log_scale is None):
-        raise ValueError(
-            "log_scale and mixture_log_scale go together, since a mixture's components are factors too; got "
-            f"only {'mixture_log_scale' if log_scale is None else 'log_scale'}"
-        )
     if mixture_log_scale is not None and mixture_log_scale.shape != mixture.batch_shape:
         raise ValueError(
             f"mixture_log_scale must have the mixture's batch shape {mixture.batch_shape}, got "
             f"{mixture_log_scale.shape}"
         )
     if mixture_mask is not None:
-        check_mask("mixture_mask", mixture_mask, "mixture", mixture.batch_shape)
+        check_mask("mixture_mask", mixture_mask, "mixture's", mixture.batch_shape)
+    if (log_scale is None) != (mixture_log_scale is None):
+        raise ValueError(
+            "log_scale and mixture_log_scale go together, since a mixture's components are factors too; got "
+            f"only {'mixture_log_scale' if log_scale is None else 'log_scale'}"
+        )
 
 
 def check_mask(name: str, mask: Array, owner: str, shape: tuple[int, ...]) -> None:
@@ -95,7 +95,7 @@ def check_mask(name: str, mask: Array, owner: str, shape: tuple[int, ...]) -> No
     if mask.dtype != bool:
         raise TypeError(f"{name} must be boolean, True where observed, got dtype {mask.dtype}")
     if mask.shape != shape:
-        raise ValueError(f"{name} must have the batch shape of {owner}, {shape}, got {mask.shape}")
+        raise ValueError(f"{name} must have the {owner} batch shape {shape}, got {mask.shape}")
 
 
 def event_shapes(family: ExponentialFamily) -> tuple[tuple[int, ...], ...]:

@@ -190,8 +190,6 @@ def _stacked_data(views: Any, num_seeds: int, mask: Any = None, log_weights: Any
     if checked.mask is not None:
         mask = checked.mask.reshape(num_seeds, -1, *checked.mask.shape[1:])
     if log_weights is not None:
-        rows = [
-            as_data(tuple(view[s] for view in views), log_weights=log_weights[s]) for s in range(num_seeds)
-        ]
-        log_weights = jnp.stack([row.log_weights for row in rows])
+        weights = [as_data(tuple(v[s] for v in views), None, log_weights[s]) for s in range(num_seeds)]
+        log_weights = jnp.stack([jnp.asarray(data.log_weights) for data in weights])
     return Data(views, mask, log_weights)

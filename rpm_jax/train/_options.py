@@ -77,8 +77,8 @@ class FitOptions(NamedTuple):
         self._check_optimizer(hyperparameters)
         if size < 2 or (self.components == "batch" and self.batch_size == 1):
             raise ValueError(
-                "views (or batch_size with components='batch'): F_j needs at least 2 components, got 1; with a "
-                "single one F_j equals f_j and nothing can be learned"
+                "views (or batch_size with components='batch'): F_j needs at least 2 components, got 1; with "
+                "a single one F_j equals f_j and nothing can be learned"
             )
 
     def _check_optimizer(self, hyperparameters: Mapping[str, Any]) -> None:
@@ -88,14 +88,14 @@ class FitOptions(NamedTuple):
             return
         if self.learning_rates or self.schedule != "cosine":
             raise ValueError(
-                "learning_rates and schedule are those of the default optimizer; got an optimizer too, which has "
-                "its own"
+                "learning_rates and schedule are those of the default optimizer; got an optimizer too, which "
+                "has its own"
             )
         if hasattr(self.optimizer, "update"):
             if hyperparameters:
                 raise TypeError(
-                    "hyperparameters need an optimizer that is a function of them, such as optax.adam itself or "
-                    "lambda learning_rate: optax.adam(learning_rate); got a finished optimiser"
+                    "hyperparameters need an optimizer that is a function of them, such as optax.adam itself "
+                    "or lambda learning_rate: optax.adam(learning_rate); got a finished optimiser"
                 )
         elif not callable(self.optimizer) or not hyperparameters:
             raise TypeError(

@@ -90,19 +90,19 @@ class Runner(NamedTuple):
         expected = jax.eval_shape(
             lambda key, data: _init(self.model, self.sweep, self.data_axis, key, data), key, self.data
         )
-        if jax.tree.structure(params) != jax.tree.structure(expected):
+        structures = [str(jax.tree.structure(tree)) for tree in (expected, params)]
+        if structures[0] != structures[1]:
             raise ValueError(
                 "params must have the structure of model.init(key, data)"
-                f"{', stacked over seeds' if self.sweep else ''}: {jax.tree.structure(expected)}, got "
-                f"{jax.tree.structure(params)}"
+                f"{', stacked over seeds' if self.sweep else ''}: {structures[0]}, got {structures[1]}"
             )
         for (path, want), got in zip(
             jax.tree_util.tree_leaves_with_path(expected), jax.tree.leaves(params), strict=True
         ):
             if want.shape != jnp.shape(got):
                 raise ValueError(
-                    f"params{jax.tree_util.keystr(path)} must have shape {want.shape} for this model and these "
-                    f"data, got {jnp.shape(got)}"
+                    f"params{jax.tree_util.keystr(path)} must have shape {want.shape} for this model and "
+                    f"these data, got {jnp.shape(got)}"
                 )
         return jax.tree.map(jnp.array, params)
 

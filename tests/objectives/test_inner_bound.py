@@ -377,7 +377,7 @@ def test_forward_and_reverse_gradients():
 
     step = 1e-5
     above, below = (
-        evaluate(jax.tree.map(lambda x, d: x + s * step * d, inputs, direction))[0] for s in (1, -1)
+        evaluate(jax.tree.map(lambda x, d, s=s: x + s * step * d, inputs, direction))[0] for s in (1, -1)
     )
     for got in evaluate(inputs)[1:]:
         np.testing.assert_allclose(got, (above - below) / (2 * step), rtol=1e-6)
@@ -424,24 +424,56 @@ def other_family(shape):
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        ({"factors": other_family(SHAPE)}, TypeError, "factors must be natural parameters of the prior's sites, DiagonalGaussian, got Gamma"),
+        (
+            {"factors": other_family(SHAPE)},
+            TypeError,
+            "factors must be natural parameters of the prior's sites, DiagonalGaussian, got Gamma",
+        ),
         ({"mixture": other_family(SHAPE)}, TypeError, "mixture must be natural parameters .* got Gamma"),
-        ({"potentials": other_family((SEQUENCES, SITES))}, TypeError, "potentials must be natural .* got Gamma"),
+        (
+            {"potentials": other_family((SEQUENCES, SITES))},
+            TypeError,
+            "potentials must be natural .* got Gamma",
+        ),
         ({"auxiliary": other_family(SHAPE)}, TypeError, "auxiliary must be natural .* got Gamma"),
         ({"factors": np.zeros(SHAPE)}, TypeError, "factors must be .* got ndarray"),
-        ({"factors": FACTORS[..., :2]}, ValueError, r"factors must have batch shape \(..., J, T\) with T = 3 .* got \(6, 3, 2\)"),
+        (
+            {"factors": FACTORS[..., :2]},
+            ValueError,
+            r"factors must have batch shape \(..., J, T\) with T = 3 .* got \(6, 3, 2\)",
+        ),
         ({"factors": FACTORS[0, 0]}, ValueError, r"factors must have batch shape .* got \(3,\)"),
-        ({"mixture": FACTORS[0]}, ValueError, r"mixture must have batch shape \(N, J, T\) = \(N, 3, 3\).* got \(3, 3\)"),
+        (
+            {"mixture": FACTORS[0]},
+            ValueError,
+            r"mixture must have batch shape \(N, J, T\) = \(N, 3, 3\).* got \(3, 3\)",
+        ),
         ({"mixture": FACTORS[:, :2]}, ValueError, r"mixture must have batch shape .* got \(6, 2, 3\)"),
-        ({"potentials": POTENTIALS[0]}, ValueError, r"potentials must have batch shape \(6, 3\) .* got \(3,\)"),
-        ({"auxiliary": AUXILIARY[:, :2]}, ValueError, r"auxiliary must have batch shape \(6, 3, 3\) .* got \(6, 2, 3\)"),
-        ({"mask": MASK[:, :2]}, ValueError, r"mask must have the factors' batch shape \(6, 3, 3\), got \(6, 2, 3\)"),
+        (
+            {"potentials": POTENTIALS[0]},
+            ValueError,
+            r"potentials must have batch shape \(6, 3\) .* got \(3,\)",
+        ),
+        (
+            {"auxiliary": AUXILIARY[:, :2]},
+            ValueError,
+            r"auxiliary must have batch shape \(6, 3, 3\) .* got \(6, 2, 3\)",
+        ),
+        (
+            {"mask": MASK[:, :2]},
+            ValueError,
+            r"mask must have the factors' batch shape \(6, 3, 3\), got \(6, 2, 3\)",
+        ),
         ({"mixture_mask": MASK[:, :2]}, ValueError, r"mixture_mask must have .*got \(6, 2, 3\)"),
         ({"log_weights": np.zeros(4)}, ValueError, r"log_weights must have .*got \(4,\)"),
         ({"log_scale": np.zeros((6, 3))}, ValueError, r"log_scale must have .*got \(6, 3\)"),
-        ({"mixture_log_scale": np.zeros((4, 3, 3))}, ValueError, r"mixture_log_scale must have .*got \(4, 3, 3\)"),
+        (
+            {"mixture_log_scale": np.zeros((4, 3, 3))},
+            ValueError,
+            r"mixture_log_scale must have .*got \(4, 3, 3\)",
+        ),
     ],
-)  # fmt: skip
+)
 def test_errors(change, error, message):
     arguments = {"prior": PRIOR, "factors": FACTORS, "mixture": FACTORS, **change}
     with pytest.raises(error, match=message):

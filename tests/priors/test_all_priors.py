@@ -92,7 +92,7 @@ def test_divergence_is_positive(case):
 
 def test_static_is_conjugate(case):
     """log_normalizer = A(η0 + λ) − A(η0), and q = η0 + λ."""
-    potentials, (posterior, _, _, sites, *_, conditioned, normalizers) = case
+    _, (posterior, *_, conditioned, normalizers) = case
     if not isinstance(posterior, priors.SitePosterior):
         assert isinstance(posterior, priors.GaussianProcessPosterior)
         return

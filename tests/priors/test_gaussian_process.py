@@ -161,8 +161,14 @@ def test_gradients_of_all_orders():
         return {
             "slopes": jnp.stack([forward(point, first), reverse(point, first)]),
             "curvatures": jnp.stack(
-                [jax.jvp(lambda x: mode(x, first), (point,), (second,))[1] for mode in (forward, reverse)]
-                + [inner(jax.grad(lambda x: mode(x, first))(point), second) for mode in (forward, reverse)]
+                [
+                    jax.jvp(lambda x, mode=mode: mode(x, first), (point,), (second,))[1]
+                    for mode in (forward, reverse)
+                ]
+                + [
+                    inner(jax.grad(lambda x, mode=mode: mode(x, first))(point), second)
+                    for mode in (forward, reverse)
+                ]
             ),
         }
 
@@ -173,7 +179,7 @@ def test_gradients_of_all_orders():
     def difference(direction, which):
         step = 1e-5
         above, below = (
-            values(jax.tree.map(lambda x, d: x + sign * step * d, arguments, direction))[which]
+            values(jax.tree.map(lambda x, d, sign=sign: x + sign * step * d, arguments, direction))[which]
             for sign in (1, -1)
         )
         return (above - below) / (2 * step)
@@ -291,8 +297,8 @@ def test_singular_covariance_against_long_arithmetic():
 def test_single_precision(bandwidth):
     expected = smooth_at(bandwidth, jnp.float64)
     got = smooth_at(bandwidth, jnp.float32)
-    for g, e in zip(got, expected, strict=True):
-        assert np.all(np.isfinite(g))
+    for leaf in got:
+        assert np.all(np.isfinite(leaf))
     value, gradient, mean, variance = got
     np.testing.assert_allclose(value, expected[0], rtol=1e-4)
     np.testing.assert_allclose(gradient, expected[1], rtol=1e-3)

@@ -178,13 +178,13 @@ def test_bad_times(build, times, message):
 
 
 def test_other_errors():
-    with pytest.raises(ValueError, match="kernel must be one of 'rbf', 'matern12', .* got 'gaussian'"):
+    with pytest.raises(ValueError, match=r"kernel must be one of 'rbf', 'matern12', .* got 'gaussian'"):
         priors.gaussian_process(TIMES, "gaussian")
     with pytest.raises(ValueError, match="mean must be one of 'zero', 'constant', 'free', got 'linear'"):
         priors.gaussian_process(TIMES, mean="linear")
     with pytest.raises(ValueError, match="num_latents must be a positive integer, got 0"):
         priors.gaussian_process(TIMES, num_latents=0)
-    with pytest.raises(ValueError, match="num_latents must be a positive integer, got 1.5"):
+    with pytest.raises(ValueError, match=r"num_latents must be a positive integer, got 1.5"):
         priors.tridiagonal_gaussian_process(3, num_latents=1.5)
     with pytest.raises(ValueError, match="num_sites must be a positive integer, got True"):
         priors.tridiagonal_gaussian_process(True)

@@ -388,20 +388,40 @@ def test_progress_bar_without_tqdm(monkeypatch):
     [
         ({"num_steps": 0}, ValueError, "num_steps must be a positive integer, got 0"),
         ({"num_steps": 1.5}, ValueError, "num_steps must be a positive integer, got 1.5"),
-        ({"batch_size": 17}, ValueError, "batch_size must be at most the number of data N = 16 .* got 17; pass repl"),
+        (
+            {"batch_size": 17},
+            ValueError,
+            "batch_size must be at most the number of data N = 16 .* got 17; pass repl",
+        ),
         ({"batch_size": 0}, ValueError, "batch_size must be a positive integer, got 0"),
         ({"steps_per_call": -1}, ValueError, "steps_per_call must be a positive integer, got -1"),
         ({"components": "all"}, ValueError, "components must be one of 'data', 'batch', got 'all'"),
-        ({"held_out_mixture": "test"}, ValueError, "held_out_mixture must be one of 'train', 'given', 'both'"),
+        (
+            {"held_out_mixture": "test"},
+            ValueError,
+            "held_out_mixture must be one of 'train', 'given', 'both'",
+        ),
         ({"schedule": "linear"}, ValueError, "schedule must be one of 'cosine', 'constant', got 'linear'"),
-        ({"learning_rates": {"factors": 1.0}}, ValueError, "learning_rates: group must be one of 'networks', .*got 'factors'"),
-        ({"freeze": ("kernel",)}, ValueError, "freeze: name must be one of 'networks', 'prior', .* got 'kernel'"),
+        (
+            {"learning_rates": {"factors": 1.0}},
+            ValueError,
+            "learning_rates: group must be one of 'networks', .*got 'factors'",
+        ),
+        (
+            {"freeze": ("kernel",)},
+            ValueError,
+            "freeze: name must be one of 'networks', 'prior', .* got 'kernel'",
+        ),
         ({"optimizer": 1e-3}, TypeError, "optimizer must be an optax optimiser.*got float"),
-        ({"optimizer": optax.sgd(1.0), "learning_rates": {"prior": 1.0}}, ValueError, "learning_rates are those of the default"),
+        (
+            {"optimizer": optax.sgd(1.0), "learning_rates": {"prior": 1.0}},
+            ValueError,
+            "learning_rates are those of the default",
+        ),
         ({"held_out": VIEWS[:1]}, ValueError, "held_out must hold the J = 2 views of the fit, got 1"),
         ({"freeze": "prior"}, TypeError, r"freeze must be a tuple or list of names, got 'prior'"),
     ],
-)  # fmt: skip
+)
 def test_option_errors(options, error, message):
     with pytest.raises(error, match=message):
         fit(**options)
