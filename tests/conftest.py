@@ -25,3 +25,10 @@ def _quick_compilation(request):
     jax.config.update("jax_disable_most_optimizations", True)
     yield
     jax.config.update("jax_disable_most_optimizations", False)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _forget_compiled_programs():
+    """A worker that keeps every module's programs in memory takes several GiB."""
+    yield
+    jax.clear_caches()

@@ -1,0 +1,23 @@
+"""What the default settings have to reach, in single precision, without peeking at R²."""
+
+import json
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "least"), [("poisson_balls", 0.996), ("textured_balls", 0.998)])
+def test_recovered_latent(name, least, tmp_path):
+    command = [sys.executable, "-m", f"experiments.{name}", "--seeds", "3", "--num-steps", "1000"]
+    command += ["--quiet", "--no-figures", "--output", str(tmp_path)]
+    subprocess.run(command, cwd=ROOT, check=True, timeout=900)
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert metrics["r2_torchrpm"] >= least
+    assert metrics["r2_torchrpm_heldout"] >= least
+    assert metrics["r2"] >= least
+    assert min(metrics["per_seed"]["r2_torchrpm"]) >= least - 0.002
