@@ -165,7 +165,6 @@ def test_inference_of_the_fitted_data_finds_their_rows(params):
     )
     found = model.evaluate(fit.params, VIEWS, data=VIEWS, num_steps=600)
     before = fit.history.train[0]
-    print(before, fit.bound, found.mean())
     assert fit.bound - before > 0.1
     np.testing.assert_allclose(found.mean(), fit.bound, atol=0.01)
 

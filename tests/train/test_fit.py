@@ -218,11 +218,17 @@ def test_freeze_with_a_given_optimiser(start):
 
 
 def test_learning_rates_and_schedule(start):
-    """A group with rate zero stays; a schedule of one's own is a factor on all rates."""
-    options = {"params": start, "num_steps": 20, "learning_rates": {"prior": 0.0}}
+    """A group with a tiny rate hardly moves; a schedule of one's own is a factor on all rates."""
+    options = {"params": start, "num_steps": 20, "learning_rates": {"prior": 1e-9}}
     result = fit(**options, schedule=lambda step: step / 20)
-    same(result.params["prior"], start["prior"])
-    assert changed(result.params["factors"], start["factors"])
+    same(result.params["prior"], start["prior"], 1e-7)
+    assert changed(result.params["prior"], start["prior"])
+    for part in ("factors", "prior"):
+        moves = [
+            np.abs(a - b).max()
+            for a, b in zip(jax.tree.leaves(result.params[part]), jax.tree.leaves(start[part]), strict=True)
+        ]
+        assert (max(moves) > 1e-3) == (part == "factors")
     same(fit(**options, schedule=lambda step: 0.0 * step).params, start)
 
 
@@ -412,13 +418,19 @@ def test_progress_bar_without_tqdm(monkeypatch):
             ValueError,
             "freeze: name must be one of 'networks', 'prior', .* got 'kernel'",
         ),
-        ({"optimizer": 1e-3}, TypeError, "optimizer must be an optax optimiser.*got float"),
+        ({"optimizer": 1e-3}, TypeError, "optimizer must be an optax optimiser.*got 0.001"),
         (
             {"optimizer": optax.sgd(1.0), "learning_rates": {"prior": 1.0}},
             ValueError,
-            "learning_rates are those of the default",
+            "learning_rates and schedule are those of the default",
         ),
         ({"held_out": VIEWS[:1]}, ValueError, "held_out must hold the J = 2 views of the fit, got 1"),
+        ({"learning_rates": {"prior": -1.0}}, ValueError, r"learning_rates\['prior'\] must be positive"),
+        ({"optimizer": optax.sgd}, TypeError, "optimizer must be an optax optimiser"),
+        ({"early_stopping": 3}, TypeError, "early_stopping must be an rpm_jax.EarlyStopping, got int"),
+        ({"warm_start": 100}, TypeError, "warm_start must be an rpm_jax.WarmStart, got int"),
+        ({"loss": SometimesNotANumber(), "em": True}, ValueError, "em and components are parts of the bound"),
+        ({"views": two_views(size=1)}, ValueError, "F_j needs at least 2 components, got 1"),
         ({"freeze": "prior"}, TypeError, r"freeze must be a tuple or list of names, got 'prior'"),
     ],
 )

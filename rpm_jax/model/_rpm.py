@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -23,6 +23,7 @@ from rpm_jax.data import (
     zero_missing,
 )
 from rpm_jax.factors import FactorSpec
+from rpm_jax.model._records import Draw, Factors, Inferred, Mixture
 from rpm_jax.normalizers import log_component_weights
 from rpm_jax.objectives import inner_bound_at
 from rpm_jax.posteriors import PosteriorStrategy
@@ -33,38 +34,6 @@ MOST_EVALUATED = 1000
 
 EVALUATED_AT_ONCE = 64
 """How many data are evaluated at once."""
-
-
-class Factors(NamedTuple):
-    """Natural parameters of the recognition factors of some data.
-
-    Attributes:
-        natural: η_jt(x_jt), η0 included, a family of batch shape (n, J, T); η0 where missing.
-        potentials: η_jt(x_jt) − η0_t, batch shape (n, J, T); 0 where missing.
-        log_scale: h_jt(x_jt), shape (n, J, T), or None for normalised factors.
-        mask: Boolean (n, J, T), or None.
-    """
-
-    natural: Any
-    potentials: Any
-    log_scale: Array | None
-    mask: Array | None
-
-    def conjugate(self) -> Any:
-        """The conjugate potentials λ_t = Σ_j (η_jt − η0_t), batch shape (n, T)."""
-        return self.potentials.sum(-2)
-
-
-class Draw(NamedTuple):
-    """Draws from a model.
-
-    Attributes:
-        latents: z, shape (..., T) + event.
-        indices: For each view and site the datum drawn, integers (..., J, T).
-    """
-
-    latents: Array
-    indices: Array
 
 
 @dataclass(frozen=True, eq=False, init=False)
@@ -212,7 +181,7 @@ class RPM:
             log_scale = None if log_scale is None else jnp.where(mask, log_scale, 0)
         return Factors(potentials + sites, potentials, log_scale, mask)
 
-    def components(self, params: dict[str, Any], data: Data) -> "Mixture":
+    def components(self, params: dict[str, Any], data: Data) -> Mixture:
         """The components of the mixtures F_jt: the factors of all data.
 
         Returns:
@@ -259,7 +228,7 @@ class RPM:
         e_step = self._bound({**params, **model}, batch, self.components(model, data))
         return m_step + e_step - jax.lax.stop_gradient(e_step)
 
-    def _bound(self, params: dict, batch: Batch, mixture: "Mixture", held: "Inferred | None" = None) -> Array:
+    def _bound(self, params: dict, batch: Batch, mixture: Mixture, held: Inferred | None = None) -> Array:
         prior = self.prior(params)
         if held is None:
             inferred = self.infer_batch(params, batch)
@@ -283,7 +252,7 @@ class RPM:
             marginals=None if held is None else held.posterior.sites,
         )
 
-    def infer_batch(self, params: dict[str, Any], batch: Batch) -> "Inferred":
+    def infer_batch(self, params: dict[str, Any], batch: Batch) -> Inferred:
         """All that the model says about the latents of a batch, which may be data of the fit only."""
         prior = self.prior(params)
         sites = prior.sites()
@@ -504,9 +473,19 @@ class RPM:
         log_density = jax.nn.logsumexp(self._component_log_joint(params, as_data(data), latents), axis=-3)
         return log_density + self.prior(params).sites().log_base_measure(latents)[..., None, :]
 
-    @partial(jax.jit, static_argnums=0)
     def _component_log_joint(self, params: dict, data: Data, latents: Array) -> Array:
         """Log w + ⟨η, t(z)⟩ + h, shape (..., N, J, T)."""
+        prior = self.prior(params)
+        example = jax.eval_shape(prior.condition(prior.sites().zeros()).sample, jax.random.key(0))
+        latents = jnp.asarray(latents)
+        if latents.shape[max(0, latents.ndim - example.ndim) :] != example.shape:
+            raise ValueError(
+                f"latents must end in the shape {example.shape} of one draw of all sites, got {latents.shape}"
+            )
+        return self._component_log_joint_of(params, data, latents)
+
+    @partial(jax.jit, static_argnums=0)
+    def _component_log_joint_of(self, params: dict, data: Data, latents: Array) -> Array:
         natural, log_scale, log_weights, mask = self.components(params, data)
         statistics = tuple(
             jnp.expand_dims(t, (-rank - 2, -rank - 3))
@@ -536,40 +515,6 @@ class RPM:
         latents = prior.condition(prior.sites().zeros()).sample(latent_key, shape)
         log_weights = self.component_log_weights(params, data, latents)
         return Draw(latents, jax.random.categorical(index_key, log_weights, axis=-3))
-
-
-class Mixture(NamedTuple):
-    """The components of the mixtures F_jt.
-
-    Attributes:
-        natural: η_jt^m, a family of batch shape (N, J, T).
-        log_scale: h_jt^m of unnormalised factors, shape (N, J, T), or None.
-        log_weights: log w_m, shape (N,), or None for uniform weights.
-        mask: Boolean (N, J, T), False for missing components, or None.
-    """
-
-    natural: Any
-    log_scale: Array | None
-    log_weights: Array | None
-    mask: Array | None
-
-
-class Inferred(NamedTuple):
-    """What a model says about the latents of some data.
-
-    Attributes:
-        factors: The recognition factors.
-        conjugate: Conjugate potentials Σ_j g_j, batch shape (B, T).
-        potentials: The posterior strategy's λ, batch shape (B, T).
-        posterior: The prior conditioned on them.
-        auxiliary: ξ, batch shape (B, J, T), or None for the posterior's marginals.
-    """
-
-    factors: Factors
-    conjugate: Any
-    potentials: Any
-    posterior: Any
-    auxiliary: Any
 
 
 def check_equal_sites(spec: PriorSpec) -> None:

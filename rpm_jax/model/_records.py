@@ -1,0 +1,71 @@
+"""What a model says about data: named tuples of natural parameters."""
+
+from typing import Any, NamedTuple
+
+from jax import Array
+
+
+class Factors(NamedTuple):
+    """Natural parameters of the recognition factors of some data.
+
+    Attributes:
+        natural: η_jt(x_jt), η0 included, a family of batch shape (n, J, T); η0 where missing.
+        potentials: η_jt(x_jt) − η0_t, batch shape (n, J, T); 0 where missing.
+        log_scale: h_jt(x_jt), shape (n, J, T), or None for normalised factors.
+        mask: Boolean (n, J, T), or None.
+    """
+
+    natural: Any
+    potentials: Any
+    log_scale: Array | None
+    mask: Array | None
+
+    def conjugate(self) -> Any:
+        """The conjugate potentials λ_t = Σ_j (η_jt − η0_t), batch shape (n, T)."""
+        return self.potentials.sum(-2)
+
+
+class Draw(NamedTuple):
+    """Draws from a model.
+
+    Attributes:
+        latents: z, shape (..., T) + event.
+        indices: For each view and site the datum drawn, integers (..., J, T).
+    """
+
+    latents: Array
+    indices: Array
+
+
+class Mixture(NamedTuple):
+    """The components of the mixtures F_jt.
+
+    Attributes:
+        natural: η_jt^m, a family of batch shape (N, J, T).
+        log_scale: h_jt^m of unnormalised factors, shape (N, J, T), or None.
+        log_weights: log w_m, shape (N,), or None for uniform weights.
+        mask: Boolean (N, J, T), False for missing components, or None.
+    """
+
+    natural: Any
+    log_scale: Array | None
+    log_weights: Array | None
+    mask: Array | None
+
+
+class Inferred(NamedTuple):
+    """What a model says about the latents of some data.
+
+    Attributes:
+        factors: The recognition factors.
+        conjugate: Conjugate potentials Σ_j g_j, batch shape (B, T).
+        potentials: The posterior strategy's λ, batch shape (B, T).
+        posterior: The prior conditioned on them.
+        auxiliary: ξ, batch shape (B, J, T), or None for the posterior's marginals.
+    """
+
+    factors: Factors
+    conjugate: Any
+    potentials: Any
+    posterior: Any
+    auxiliary: Any
