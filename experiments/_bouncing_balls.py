@@ -1,21 +1,22 @@
-"""Fit an RPM to bouncing balls, score it, draw it, save it."""
+"""Fit an RPM to bouncing balls, score it, draw it."""
 
-import re
-import shlex
-import sys
+import functools
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 import rpm_jax as rpm
-from experiments import _options, _output
-from experiments._options import LIBRARY_DEFAULTS, OptionError, Options
+from experiments import _output, _run, _seeds
+from experiments._bouncing_balls_options import LIBRARY_DEFAULTS, TORCHRPM, Options, check
+from experiments._cli import given, naming_options
 from rpm_jax import plots
+
+Pair: TypeAlias = tuple[rpm.datasets.BouncingBalls, rpm.datasets.BouncingBalls]
+"""Sequences to fit, and others."""
 
 # Compiled as a whole: far faster the first time than operation by operation.
 linear_r2 = jax.jit(rpm.metrics.linear_r2)
@@ -29,20 +30,6 @@ MEDIANS = (
     "bound_train",
     "bound_heldout",
 )
-
-
-class Experiment(NamedTuple):
-    """What tells one experiment from another.
-
-    Attributes:
-        name: Of its module.
-        options: Its options' class.
-        sample: Its data.
-    """
-
-    name: str
-    options: type[Options]
-    sample: Callable[..., rpm.datasets.BouncingBalls]
 
 
 class Result(NamedTuple):
@@ -67,121 +54,58 @@ class Result(NamedTuple):
     held_out_deviation: np.ndarray
 
 
-def main(experiment: Experiment, description: str | None, arguments: Sequence[str] | None = None) -> int:
-    """Run an experiment from the command line.
-
-    Returns:
-        The exit status: 0; 1 if a file could not be written; 2 for options that do not fit; 130 if
-        interrupted.
-    """
-    program = f"python -m experiments.{experiment.name}"
-    arguments = sys.argv[1:] if arguments is None else list(arguments)
-    try:
-        options = _options.parse(experiment.options, experiment.name, description, arguments)
-        return run(experiment, options, shlex.join([*program.split(), *arguments]))
-    except OptionError as error:
-        print(f"{program}: error: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"{program}: error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print(f"{program}: interrupted; the files written so far are complete", file=sys.stderr)
-        return 130
+def experiment(
+    name: str, options: type[Options], balls: Callable[..., rpm.datasets.BouncingBalls]
+) -> _run.Experiment:
+    """The experiment with these balls, a function of `rpm_jax.datasets`."""
+    return _run.Experiment(
+        name, options, check, functools.partial(load, balls), run, TORCHRPM, LIBRARY_DEFAULTS
+    )
 
 
-def run(experiment: Experiment, options: Options, command: str = "") -> int:
-    """Fit, score and save.
-
-    Returns:
-        0, or 1 if some file could not be written; the others are.
-    """
+def run(options: Options, pairs: Sequence[Pair], files: _output.Files) -> _run.Results:
+    """Fit, score and draw."""
     started = time.perf_counter()
-    seeds = range(options.training.seeds or 1)
-    pairs = [sample(experiment, options, seed) for seed in seeds]
-    directory = options.run.output or Path("outputs") / experiment.name
-    try:
-        _output.prepare_directory(directory)
-    except OSError as error:
-        raise OSError(f"--output: cannot write to {directory}: {error.strerror or error}") from error
-    files = _Files(directory)
-    config = {
-        "experiment": experiment.name,
-        "options": {key: str(v) if isinstance(v, Path) else v for key, v in options.recorded().items()},
-        "library_defaults": {k: v for k, v in LIBRARY_DEFAULTS.items() if options.flat()[k] is None},
-        "command": command,
-        **_output.provenance(),
-    }
-    # The results of an earlier run keep their configuration until there are new ones.
-    if not (directory / "metrics.json").exists():
-        files.attempt("config.json", _output.write_json, config)
-
     model = build_model(options, pairs[0][0].times)
     fits = fit_all(model, options, pairs)
-    best = _best(fits)
-    fit_seconds = time.perf_counter() - started
-    metadata = {"experiment": experiment.name, "options": config["options"]}
-    for name, params, more in _checkpoints(fits, best):
-        files.attempt(f"checkpoints/{name}", _save_checkpoint, params, metadata | more)
+    best = _seeds.best(fits)
+    seconds = time.perf_counter() - started
+    _seeds.save(files, fits, best)
     results = [
         recover(model, fit, train, held_out) for fit, (train, held_out) in zip(fits, pairs, strict=True)
     ]
     scores = [score(result) for result in results]
-    if options.training.seeds is None:
-        metrics = scores[0]
-    else:
-        metrics = {name: float(np.median([s[name] for s in scores])) for name in MEDIANS}
-        metrics["per_seed"] = {name: [s[name] for s in scores] for name in scores[0]}
-        metrics["best_seed"] = best
-    metrics["seconds_fit"] = fit_seconds
-    metrics["seconds"] = time.perf_counter() - started
-    files.attempt("config.json", _output.write_json, config)
-    files.attempt("metrics.json", _output.write_json, metrics)
-    files.attempt("arrays.npz", _output.write_arrays, arrays(results, options))
-    if options.run.figures:
-        for name, draw in figures(model, results, best, options).items():
-            files.attempt(name, _output.write_figure, draw)
-    print(_summary(experiment.name, options, metrics, directory))
-    for failure in files.failures:
-        print(f"python -m experiments.{experiment.name}: error: {failure}", file=sys.stderr)
-    return 1 if files.failures else 0
-
-
-class _Files:
-    """The files of a run: what cannot be written is noted, and the rest goes on."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self.failures: list[str] = []
-
-    def attempt(self, name: str, write: Callable[..., Any], *content: Any) -> None:
-        path = self.directory / name
-        try:
-            write(path, *content)
-        except (OSError, ImportError) as error:
-            reason = getattr(error, "strerror", None) or str(error).removeprefix("directory: ")
-            self.failures.append(f"--output: {path} was not written: {reason}")
+    num_seeds = options.training.seeds
+    metrics = scores[0] if num_seeds is None else _seeds.medians(scores, MEDIANS, best)
+    numbers = [f"{key} {metrics[key]:.4f}" for key in MEDIANS[:2]]
+    numbers += [f"{key} {metrics[key]:.2f}" for key in MEDIANS[-2:]]
+    return _run.Results(
+        metrics | {"seconds_fit": seconds},
+        arrays(results, options),
+        figures(model, results, best, options),
+        summary=", ".join(numbers),
+        note="" if num_seeds is None else f"medians of {num_seeds} seeds",
+    )
 
 
 # Data, model, fit.
 
 
-def sample(
-    experiment: Experiment, options: Options, seed: int
-) -> tuple[rpm.datasets.BouncingBalls, rpm.datasets.BouncingBalls]:
+def load(balls: Callable[..., rpm.datasets.BouncingBalls], options: Options) -> list[Pair]:
+    """The data of each seed."""
+    return [sample(balls, options, seed) for seed in range(options.training.seeds or 1)]
+
+
+def sample(balls: Callable[..., rpm.datasets.BouncingBalls], options: Options, seed: int) -> Pair:
     """N sequences to fit and N others, seen by the same pixels."""
     data = options.data
     values = {key: getattr(data, key) for key in vars(data) if key not in ("sequence_length", "data_seed")}
     values |= {"num_sequences": 2 * data.num_sequences, "num_steps": data.sequence_length}
     # Data and model keys differ even where the seeds are alike.
     key = jax.random.fold_in(jax.random.key(data.data_seed + seed), 0)
-    try:
-        balls = experiment.sample(key, **values)
-    except ValueError as error:
-        message = re.sub(rf"^{experiment.name}: ", "", str(error))
-        message = re.sub(r"^(\w+)", lambda match: _options.option_name(match[1]), message)
-        raise OptionError(message) from error
-    return balls.split(data.num_sequences)
+    with naming_options(balls.__name__, {"num_steps": "sequence_length"}):
+        both = balls(key, **values)
+    return both.split(data.num_sequences)
 
 
 def build_model(options: Options, times: jax.Array) -> rpm.RPM:
@@ -193,15 +117,15 @@ def build_model(options: Options, times: jax.Array) -> rpm.RPM:
     if wanted.lengthscale is not None and wanted.kernel is not None:
         order = {"matern12": 0.5, "matern32": 1.5, "matern52": 2.5}[wanted.kernel]
         kernel = rpm.priors.kernels.matern(order, wanted.lengthscale)
-    prior_options = _given(kernel=kernel)
+    prior_options = given(kernel=kernel)
     output_options: dict[str, Any] = {}
     if wanted.static:
         prior = rpm.priors.joint_gaussian_process(times, **prior_options)
         output_options["output"] = rpm.outputs.DiagonalPrecision()
     else:
-        prior_options |= _given(mean=wanted.mean, num_latents=wanted.num_latents)
+        prior_options |= given(mean=wanted.mean, num_latents=wanted.num_latents)
         prior = rpm.priors.gaussian_process(times, **prior_options)
-    network = rpm.networks.PointwiseMLP(**_given(hidden=wanted.hidden))
+    network = rpm.networks.PointwiseMLP(**given(hidden=wanted.hidden))
     all_views = rpm.networks.stacked(network)
     posteriors: dict[str, Callable[[], Any]] = {
         "conjugate": rpm.posteriors.conjugate,
@@ -214,9 +138,10 @@ def build_model(options: Options, times: jax.Array) -> rpm.RPM:
         "shifted": lambda: rpm.auxiliaries.shifted(source, **output_options),
         "free": lambda: rpm.auxiliaries.free(source, **output_options),
     }
+    factor_options = output_options | given(kind="unnormalised" if wanted.unnormalised else None)
     return rpm.RPM(
         prior=prior,
-        factors=rpm.factors.per_view(network, normalised=not wanted.unnormalised, **output_options),
+        factors=rpm.factors.per_view(network, **factor_options),
         posterior=posteriors[wanted.posterior](),
         auxiliary=auxiliaries[wanted.auxiliary](),
         pooled=wanted.pooled,
@@ -226,7 +151,7 @@ def build_model(options: Options, times: jax.Array) -> rpm.RPM:
 def fit_all(
     model: rpm.RPM,
     options: Options,
-    pairs: Sequence[tuple[rpm.datasets.BouncingBalls, rpm.datasets.BouncingBalls]],
+    pairs: Sequence[Pair],
 ) -> list[rpm.train.Fit]:
     """One fit, or a sweep's."""
     settings = fit_options(options)
@@ -255,15 +180,15 @@ def fit_options(options: Options) -> dict[str, Any]:
     if wanted.epochs is not None:
         batch_size = wanted.batch_size or min(rpm.train.DEFAULT_BATCH_SIZE, num_sequences)
         num_steps = wanted.epochs * max(1, num_sequences // batch_size)
-    rates = _given(
+    rates = given(
         networks=wanted.learning_rate, prior=wanted.prior_learning_rate, rows=wanted.row_learning_rate
     )
-    steps = _given(
+    steps = given(
         match_posterior=wanted.warm_start_posterior,
         match_auxiliary=wanted.warm_start_auxiliary,
         bound=wanted.warm_start_bound,
     )
-    return _given(
+    return given(
         num_steps=num_steps,
         batch_size=wanted.batch_size,
         learning_rates=rates or None,
@@ -275,27 +200,6 @@ def fit_options(options: Options) -> dict[str, Any]:
         early_stopping=wanted.early_stopping and rpm.EarlyStopping(patience=wanted.early_stopping),
         progress=not options.run.quiet or None,
     )
-
-
-def _given(**values: Any) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if value is not None}
-
-
-def _best(fits: Sequence[rpm.train.Fit]) -> int:
-    bounds = np.array([fit.bound for fit in fits])
-    return int(np.argmax(np.where(np.isnan(bounds), -np.inf, bounds)))
-
-
-def _checkpoints(fits: Sequence[rpm.train.Fit], best: int) -> list[tuple[str, Any, dict[str, Any]]]:
-    """Names, parameters and metadata: the fit's, or the best seed's and those of all seeds, stacked."""
-    if len(fits) == 1:
-        return [("fit", fits[0].params, {})]
-    stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *(fit.params for fit in fits))
-    return [("fit", fits[best].params, {"seed": best}), ("all_seeds", stacked, {"seeds": len(fits)})]
-
-
-def _save_checkpoint(path: Path, params: Any, metadata: dict[str, Any]) -> None:
-    rpm.train.save_checkpoint(path, params, metadata=metadata)
 
 
 # Results.
@@ -366,10 +270,7 @@ def arrays(results: Sequence[Result], options: Options) -> dict[str, np.ndarray]
         for r in results
     ]
     single = options.training.seeds is None
-    joined = {
-        name: np.asarray(each[0][name]) if single else np.stack([np.asarray(e[name]) for e in each])
-        for name in each[0]
-    }
+    joined = {name: np.asarray(each[0][name]) for name in each[0]} if single else _seeds.stack(each)
     history = results[0].fit.history
     return joined | {
         "times": np.asarray(results[0].train.times),
@@ -442,11 +343,3 @@ def draw_mixtures(model: rpm.RPM, result: Result, options: Options) -> Any:
 
 def _normal(grid: np.ndarray, mean: np.ndarray, variance: np.ndarray) -> np.ndarray:
     return np.exp(-0.5 * (grid - mean) ** 2 / variance) / np.sqrt(2 * np.pi * variance)
-
-
-def _summary(name: str, options: Options, metrics: dict[str, Any], directory: Path) -> str:
-    seeds = options.training.seeds
-    which = "" if seeds is None else f" (medians of {seeds} seeds)"
-    numbers = [f"{key} {metrics[key]:.4f}" for key in MEDIANS[:2]]
-    numbers += [f"{key} {metrics[key]:.2f}" for key in MEDIANS[-2:]]
-    return f"{name}{which}: {', '.join(numbers)}, seconds {metrics['seconds']:.1f}, output {directory}"

@@ -21,6 +21,38 @@ import rpm_jax as rpm
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "orbax-checkpoint")
 
 
+class Files:
+    """The files of a run: what cannot be written is noted, and the rest goes on.
+
+    Attributes:
+        directory: Where they are.
+        metadata: Goes with every checkpoint.
+        failures: A line for each file that could not be written.
+    """
+
+    def __init__(self, directory: Path, metadata: Mapping[str, Any]) -> None:
+        self.directory = directory
+        self.metadata = dict(metadata)
+        self.failures: list[str] = []
+
+    def attempt(self, name: str, write: Callable[..., Any], *content: Any) -> None:
+        """Write a file by `write(path, *content)`."""
+        path = self.directory / name
+        try:
+            write(path, *content)
+        except (OSError, ImportError) as error:
+            reason = getattr(error, "strerror", None) or str(error).removeprefix("directory: ")
+            self.failures.append(f"--output: {path} was not written: {reason}")
+
+    def checkpoint(self, name: str, params: Any, **metadata: Any) -> None:
+        """Write parameters, now: what goes wrong later does not lose them."""
+        self.attempt(f"checkpoints/{name}", _save_checkpoint, params, self.metadata | metadata)
+
+
+def _save_checkpoint(path: Path, params: Any, metadata: dict[str, Any]) -> None:
+    rpm.train.save_checkpoint(path, params, metadata=metadata)
+
+
 def prepare_directory(directory: Path) -> None:
     """Make the directory, and find out now whether it can be written."""
     directory.mkdir(parents=True, exist_ok=True)

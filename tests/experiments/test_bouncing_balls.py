@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import rpm_jax as rpm
-from experiments import _bouncing_balls, _options, poisson_balls, textured_balls
+from experiments import _bouncing_balls, _cli, _output, poisson_balls, textured_balls
 
 TINY = ["-N", "4", "-T", "6", "-J", "2", "--num-steps", "3", "--hidden", "3", "--quiet"]
 FILES = [
@@ -133,9 +133,9 @@ def test_config_says_what_was_run(done):
 
 def test_config_goes_round(done):
     kind = poisson_balls.EXPERIMENT.options
-    read_back = _options.from_file(kind, "poisson_balls", done.directory / "config.json")
-    assert read_back.recorded() == _options.parse(kind, "poisson_balls", None, TINY).recorded()
-    overridden = _options.parse(
+    read_back = _cli.from_file(kind, "poisson_balls", done.directory / "config.json")
+    assert read_back.recorded() == _cli.parse(kind, "poisson_balls", None, TINY).recorded()
+    overridden = _cli.parse(
         kind, "poisson_balls", None, ["--config", str(done.directory / "config.json"), "-T", "9"]
     )
     assert overridden.data.sequence_length == 9
@@ -147,7 +147,7 @@ def test_the_checkpoint_is_the_fit(done):
     params, metadata = rpm.train.load_checkpoint(done.directory / "checkpoints" / "fit")
     assert metadata["options"] == read(done.directory, "config.json")["options"]
     arrays = np.load(done.directory / "arrays.npz")
-    options = _options.from_file(
+    options = _cli.from_file(
         poisson_balls.EXPERIMENT.options, "poisson_balls", done.directory / "config.json"
     )
     model = _bouncing_balls.build_model(options, arrays["times"])
@@ -231,7 +231,7 @@ def test_an_interrupted_fit_leaves_an_earlier_run_as_it_was(done, monkeypatch, t
 
 
 def test_metrics_are_json_even_where_they_are_not_finite(tmp_path):
-    _bouncing_balls._output.write_json(tmp_path / "x.json", {"a": [float("nan"), 1.0], "b": float("inf")})
+    _output.write_json(tmp_path / "x.json", {"a": [float("nan"), 1.0], "b": float("inf")})
     assert read(tmp_path, "x.json") == {"a": [None, 1.0], "b": None}
 
 
@@ -258,7 +258,7 @@ def test_static(tmp_path):
 
 
 def parsed(*arguments):
-    return _options.parse(textured_balls.EXPERIMENT.options, "textured_balls", None, [*TINY, *arguments])
+    return _cli.parse(textured_balls.EXPERIMENT.options, "textured_balls", None, [*TINY, *arguments])
 
 
 @pytest.mark.parametrize("static", [(), ("--static",)])
@@ -287,7 +287,7 @@ def test_every_strategy_can_be_chosen(static, posterior, auxiliary):
 
 
 def test_nothing_is_passed_on_that_was_not_given():
-    options = _options.parse(textured_balls.EXPERIMENT.options, "textured_balls", None, ["--quiet"])
+    options = _cli.parse(textured_balls.EXPERIMENT.options, "textured_balls", None, ["--quiet"])
     assert _bouncing_balls.fit_options(options) == {}
     model = _bouncing_balls.build_model(options, np.linspace(0, 1, 6))
     assert model.factor_spec == rpm.factors.per_view(rpm.networks.PointwiseMLP())
@@ -317,7 +317,7 @@ def test_epochs_are_passes_over_the_data():
     kind = textured_balls.EXPERIMENT.options
 
     def steps(*arguments):
-        options = _options.parse(kind, "textured_balls", None, ["--epochs", "5", *arguments])
+        options = _cli.parse(kind, "textured_balls", None, ["--epochs", "5", *arguments])
         return _bouncing_balls.fit_options(options)["num_steps"]
 
     assert steps("-N", "20", "--batch-size", "8") == 10
@@ -342,7 +342,7 @@ def test_kernels(option, kernel, static):
 
 def test_seeds_of_data_and_model_are_apart():
     def latent(*arguments, seed=0):
-        return _bouncing_balls.sample(textured_balls.EXPERIMENT, parsed(*arguments), seed)[0].latent
+        return _bouncing_balls.sample(rpm.datasets.textured_balls, parsed(*arguments), seed)[0].latent
 
     np.testing.assert_array_equal(latent("--data-seed", "3"), latent("--data-seed", "1", seed=2))
     np.testing.assert_array_equal(latent(), latent("--model-seed", "3"))

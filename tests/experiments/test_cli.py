@@ -1,4 +1,6 @@
 import dataclasses
+import functools
+import importlib
 import json
 import re
 import subprocess
@@ -12,7 +14,8 @@ from experiments import __main__ as listing
 from experiments import poisson_balls, textured_balls
 
 ROOT = Path(__file__).parents[2]
-EXPERIMENTS = {"poisson_balls": poisson_balls, "textured_balls": textured_balls}
+BALLS = {"poisson_balls": poisson_balls, "textured_balls": textured_balls}
+EXPERIMENTS = {name: importlib.import_module(f"experiments.{name}") for name in listing.descriptions()}
 
 
 def python(*arguments):
@@ -26,6 +29,7 @@ def test_list():
     assert done.returncode == 0
     lines = done.stdout.splitlines()
     assert [line.split()[2].removeprefix("experiments.") for line in lines] == sorted(EXPERIMENTS)
+    assert set(EXPERIMENTS) >= set(BALLS)
     for line, module in zip(lines, EXPERIMENTS.values(), strict=True):
         assert line.endswith("  " + module.__doc__.splitlines()[0])
 
@@ -37,6 +41,7 @@ def test_the_list_needs_no_maintenance(tmp_path, monkeypatch):
     assert listing.descriptions() == {"new_one": "A new one."}
 
 
+@functools.cache
 def helps(name):
     """The help of each option by its name, and the whole text."""
     done = python("-m", f"experiments.{name}", "--help")
@@ -52,12 +57,19 @@ def helps(name):
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_help_explains_every_option_with_its_default(name):
-    found, plain, table = helps(name)
+    found, plain, _ = helps(name)
     fields = EXPERIMENTS[name].EXPERIMENT.options().flat()
     for field in fields:
         text = found[field.replace("_", "-")]
         assert len(re.findall(r"\w{2,}", text.split("(default")[0])) >= 3, field
     assert plain.count("(default:") == len(fields)
+    assert "library's, None" not in plain
+    assert EXPERIMENTS[name].EXPERIMENT.name == name
+
+
+@pytest.mark.parametrize("name", BALLS)
+def test_help_of_the_balls_names_the_librarys_defaults_and_torchrpm(name):
+    _, plain, table = helps(name)
     default = rpm.train.FitOptions._field_defaults["num_steps"]
     assert f"Optimisation steps. (default: the library's, {default})" in plain
     assert f"(default: the library's, {rpm.train.LEARNING_RATES['prior']})" in plain
@@ -80,18 +92,21 @@ def test_help_explains_every_option_with_its_default(name):
         assert word in table
     for option in re.findall(r"(?<=\s)--[a-z-]+", "\n".join(line[40:] for line in table.splitlines())):
         assert option.removeprefix("--").replace("-", "_") in {
-            f for e in EXPERIMENTS.values() for f in e.EXPERIMENT.options().flat()
+            f for e in BALLS.values() for f in e.EXPERIMENT.options().flat()
         }
 
 
-def test_options_are_frozen_and_named_once():
-    options = poisson_balls.EXPERIMENT.options()
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_options_are_frozen_and_named_once(name):
+    options = EXPERIMENTS[name].EXPERIMENT.options()
     names = [
         f.name for g in dataclasses.fields(options) for f in dataclasses.fields(getattr(options, g.name))
     ]
     assert len(names) == len(set(names))
     with pytest.raises(dataclasses.FrozenInstanceError):
-        options.data.width = 3
+        options.run.quiet = True
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        options.run = None
 
 
 @pytest.mark.parametrize(
@@ -169,13 +184,13 @@ def test_configuration_files_that_do_not_fit(tmp_path, content, message, capsys)
 
 
 def test_a_hand_written_configuration(tmp_path):
-    from experiments import _options
+    from experiments import _cli
 
     path = tmp_path / "mine.json"
     content = {"num-pixels": 6, "width": 1, "hidden": [5], "kernel": None, "output": "here", "static": True}
     path.write_text(json.dumps(content))
     kind = poisson_balls.EXPERIMENT.options
-    options = _options.parse(kind, "poisson_balls", None, ["--config", str(path), "--no-static"])
+    options = _cli.parse(kind, "poisson_balls", None, ["--config", str(path), "--no-static"])
     assert options.data.num_pixels == 6
     assert options.data.width == 1.0
     assert options.model.hidden == (5,)

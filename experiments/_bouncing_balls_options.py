@@ -1,26 +1,13 @@
-"""Options of the bouncing-ball experiments: command line, configuration files, checks."""
+"""Options of the bouncing-ball experiments, and their checks."""
 
-import contextlib
-import dataclasses
-import inspect
-import json
-import math
-import types
-import typing
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
 
-try:
-    import tyro
-except ImportError as error:
-    raise SystemExit('The experiments need some more packages: pip install -e ".[experiments]"') from error
+import tyro
 
 import rpm_jax as rpm
-
-NOT_IN_FILES = ("output", "config", "quiet")
-"""Options of which a run's config.json keeps no value to be taken over by the next run."""
+from experiments import _cli
+from experiments._cli import OptionError, Run, default_of, refuse
 
 TORCHRPM = """\
 torchRPM's options and these:
@@ -54,15 +41,6 @@ torchRPM's options and these:
 torchRPM makes F_j of the data in the minibatch: --components batch."""
 
 
-class OptionError(ValueError):
-    """An option, or an entry of a configuration file, that does not fit."""
-
-
-def default_of(function: Callable[..., Any], parameter: str) -> Any:
-    """The default value of a library function's argument."""
-    return inspect.signature(function).parameters[parameter].default
-
-
 LIBRARY_DEFAULTS: dict[str, Any] = {
     "kernel": default_of(rpm.priors.gaussian_process, "kernel"),
     "mean": default_of(rpm.priors.gaussian_process, "mean"),
@@ -75,21 +53,14 @@ LIBRARY_DEFAULTS: dict[str, Any] = {
     "prior_learning_rate": rpm.train.LEARNING_RATES["prior"],
     "row_learning_rate": rpm.train.LEARNING_RATES["rows"],
     "schedule": default_of(rpm.fit, "schedule"),
-    "components": default_of(rpm.fit, "components"),
+    "components": "data",
     "early_stopping": "none",
 }
 """What the library does where an option is not given."""
 
 
 def _library(text: str, name: str, metavar: str) -> Any:
-    """Help for an option that is passed to the library only when given."""
-    default = LIBRARY_DEFAULTS[name]
-    shown = " ".join(map(str, default)) if isinstance(default, tuple) else default
-    return tyro.conf.arg(help=text, help_behavior_hint=f"(default: the library's, {shown})", metavar=metavar)
-
-
-def _optional(text: str, hint: str, **options: Any) -> Any:
-    return tyro.conf.arg(help=text, help_behavior_hint=f"(default: {hint})", **options)
+    return _cli.library(text, LIBRARY_DEFAULTS[name], metavar)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,7 +138,7 @@ class Training:
     num_steps: Annotated[int | None, _library("Optimisation steps.", "num_steps", "INT")] = None
     epochs: Annotated[
         int | None,
-        _optional("Passes over the data, in the place of --num-steps.", "see --num-steps", metavar="INT"),
+        _cli.optional("Passes over the data, in the place of --num-steps.", "see --num-steps", metavar="INT"),
     ] = None
     batch_size: Annotated[int | None, _library("Sequences per step.", "batch_size", "INT")] = None
     learning_rate: Annotated[
@@ -196,7 +167,7 @@ class Training:
     """Hold q fixed in the gradients of prior and factors, as EM does."""
     warm_start_posterior: Annotated[
         int | None,
-        _optional(
+        _cli.optional(
             "Steps that first match q to the factors (amortized or saturated).",
             "see --warm-start-bound",
             metavar="INT",
@@ -204,13 +175,13 @@ class Training:
     ] = None
     warm_start_auxiliary: Annotated[
         int | None,
-        _optional(
+        _cli.optional(
             "Steps that then match the auxiliary parameters to q.", "see --warm-start-bound", metavar="INT"
         ),
     ] = None
     warm_start_bound: Annotated[
         int | None,
-        _optional(
+        _cli.optional(
             "Steps that then maximise the bound over both of them alone. Without any of the three the "
             "library decides; with one of them the others are 0 unless given.",
             "the library's",
@@ -227,7 +198,7 @@ class Training:
     """Seed of the initial parameters and the minibatches."""
     seeds: Annotated[
         int | None,
-        _optional(
+        _cli.optional(
             "Run S seeds at once: run s has data seed and model seed s higher than given.",
             "a single run",
             metavar="S",
@@ -236,198 +207,27 @@ class Training:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Run:
-    """Files."""
-
-    output: Annotated[
-        Path | None, _optional("Folder for all results.", "outputs/EXPERIMENT", metavar="DIR")
-    ] = None
-    config: Annotated[
-        Path | None,
-        _optional(
-            "config.json of an earlier run, or any JSON file with some of these options; options on the "
-            "command line override it.",
-            "none",
-            metavar="FILE",
-        ),
-    ] = None
-    figures: bool = True
-    """Draw figures."""
-    quiet: bool = False
-    """Show no progress bar."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(_cli.Options):
     """All options; experiments add their data's."""
 
     data: Data = Data()
     model: Model = Model()
     training: Training = Training()
-    run: Run = Run()
-
-    def flat(self) -> dict[str, Any]:
-        """Names and values of all options."""
-        groups = (getattr(self, field.name) for field in dataclasses.fields(self))
-        return {
-            field.name: getattr(group, field.name) for group in groups for field in dataclasses.fields(group)
-        }
-
-    def recorded(self) -> dict[str, Any]:
-        """What a later run can take over by --config."""
-        return {name: value for name, value in self.flat().items() if name not in NOT_IN_FILES}
-
-
-T = TypeVar("T", bound=Options)
-
-
-def parse(kind: type[T], name: str, description: str | None, arguments: Sequence[str] | None) -> T:
-    """Options from the command line, and from the configuration file that it names.
-
-    Raises:
-        OptionError: If one does not fit.
-        SystemExit: By tyro, for --help (0) and for what cannot be parsed (2).
-    """
-
-    def read(default: T) -> T:
-        return tyro.cli(
-            kind,
-            config=(tyro.conf.OmitArgPrefixes,),
-            prog=f"python -m experiments.{name}",
-            description=description,
-            args=arguments,
-            default=default,
-        )
-
-    try:
-        options = read(kind())
-    except SystemExit as leaving:
-        if not leaving.code:
-            print(f"\n{TORCHRPM}")
-        raise
-    if options.run.config is not None:
-        options = read(from_file(kind, name, options.run.config))
-    check(options)
-    return options
-
-
-def from_file(kind: type[T], name: str, path: Path) -> T:
-    """The default options, changed by those in a configuration file.
-
-    Raises:
-        OptionError: If the file cannot be read, or an entry is unknown or of the wrong type.
-    """
-    content: Any = None
-    try:
-        content = json.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise OptionError(f"--config: cannot read {path}: {error.strerror or error}") from error
-    except ValueError as error:
-        raise OptionError(f"--config: {path} is not valid JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise OptionError(
-            f"--config: {path} must hold a JSON object of options, got {type(content).__name__}"
-        )
-    if isinstance(content.get("options"), dict):
-        if content.get("experiment", name) != name:
-            raise OptionError(
-                f"--config: {path} is of the experiment {content['experiment']!r}, not {name!r}"
-            )
-        content = content["options"]
-    default = kind()
-    groups: dict[str, Any] = {}
-    fields: dict[str, tuple[str, Any]] = {}
-    for group in dataclasses.fields(default):
-        groups[group.name] = getattr(default, group.name)
-        hints = typing.get_type_hints(type(groups[group.name]))
-        fields |= {option: (group.name, hint) for option, hint in hints.items()}
-    for key, value in content.items():
-        option = key.replace("-", "_")
-        if option not in fields or option == "config":
-            valid = ", ".join(sorted(set(fields) - {"config"}))
-            raise OptionError(f"--config: {path} has the unknown option {key!r}; the options are: {valid}")
-        group_name, hint = fields[option]
-        try:
-            converted = _converted(value, hint)
-        except TypeError:
-            raise OptionError(
-                f"--config: {path}: {key} must be {_described(hint)}, got {json.dumps(value)}"
-            ) from None
-        groups[group_name] = dataclasses.replace(groups[group_name], **{option: converted})
-    return kind(**groups)
-
-
-def _converted(value: Any, hint: Any) -> Any:
-    """A JSON value as a value of this type.
-
-    Raises:
-        TypeError: If it is none.
-    """
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (typing.Union, types.UnionType):
-        for argument in arguments:
-            with contextlib.suppress(TypeError):
-                return _converted(value, argument)
-    elif origin is Literal:
-        if value in arguments:
-            return value
-    elif origin is tuple:
-        if isinstance(value, list):
-            return tuple(_converted(item, arguments[0]) for item in value)
-    elif hint is Path:
-        if isinstance(value, str):
-            return Path(value)
-    elif hint is float:
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            return float(value)
-    elif isinstance(value, hint) and (hint is bool or not isinstance(value, bool)):
-        return value
-    raise TypeError
-
-
-def _described(hint: Any) -> str:
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (typing.Union, types.UnionType):
-        return " or ".join(map(_described, arguments))
-    if origin is Literal:
-        return "one of " + ", ".join(map(json.dumps, arguments))
-    if origin is tuple:
-        return "a list of integers"
-    names = {int: "an integer", float: "a number", bool: "true or false", Path: "a path"}
-    return names.get(hint, "null")
+    run: Run = field(default_factory=Run)
 
 
 def check(options: Options) -> None:
     """Raise `OptionError` for values that do not fit, alone or together."""
     data, model, training = options.data, options.model, options.training
-    _require("--num-sequences", data.num_sequences, 2)
-    for name in (
-        "sequence_length",
-        "num_pixels",
-        "num_latents",
-        "num_steps",
-        "epochs",
-        "batch_size",
-        "seeds",
-    ):
-        _require(option_name(name), options.flat()[name], 1)
-    _require("--early-stopping", training.early_stopping, 1)
-    for units in model.hidden or ():
-        _require("--hidden", units, 1)
-    for name in (
-        "data_seed",
-        "model_seed",
-        "warm_start_posterior",
-        "warm_start_auxiliary",
-        "warm_start_bound",
-    ):
-        _require(option_name(name), options.flat()[name], 0)
+    _cli.require_integers(options, ["num_sequences"], 2)
+    sizes = ("sequence_length", "num_pixels", "num_latents", "hidden")
+    lengths = ("num_steps", "epochs", "batch_size", "seeds", "early_stopping")
+    _cli.require_integers(options, [*sizes, *lengths], 1)
+    warm_starts = ("warm_start_posterior", "warm_start_auxiliary", "warm_start_bound")
+    _cli.require_integers(options, ["data_seed", "model_seed", *warm_starts], 0)
     rates = ("learning_rate", "prior_learning_rate", "row_learning_rate")
-    for name in ("bandwidth", "lengthscale", *rates):
-        value = options.flat()[name]
-        if value is not None and not (math.isfinite(value) and value > 0):
-            raise OptionError(f"{option_name(name)} must be a positive number, got {value}")
-    _refuse(
+    _cli.require_positive(options, ["bandwidth", "lengthscale", *rates])
+    refuse(
         training.num_steps is not None and training.epochs is not None, "--epochs", "--num-steps", "give one"
     )
     if (
@@ -439,39 +239,24 @@ def check(options: Options) -> None:
             f"--batch-size must be at most --num-sequences {data.num_sequences} without --replacement, got "
             f"{training.batch_size}"
         )
-    _refuse(
+    refuse(
         model.auxiliary_amortized and model.auxiliary == "posterior",
         "--auxiliary-amortized",
         "--auxiliary posterior",
         "which has nothing to learn; add --auxiliary shifted or --auxiliary free",
     )
     is_rbf = (model.kernel or LIBRARY_DEFAULTS["kernel"]) == "rbf"
-    _refuse(
+    refuse(
         model.bandwidth is not None and not is_rbf,
         "--bandwidth",
         f"--kernel {model.kernel}",
         "which has a --lengthscale",
     )
-    _refuse(
+    refuse(
         model.lengthscale is not None and is_rbf, "--lengthscale", "--kernel rbf", "which has a --bandwidth"
     )
-    _refuse(model.static and model.num_latents > 1, "--num-latents", "--static", "which has one latent")
-    _refuse(model.static and model.mean is not None, "--mean", "--static", "whose prior has mean zero")
-    _refuse(model.static and model.pooled, "--pooled", "--static", "which has a single site")
+    refuse(model.static and model.num_latents > 1, "--num-latents", "--static", "which has one latent")
+    refuse(model.static and model.mean is not None, "--mean", "--static", "whose prior has mean zero")
+    refuse(model.static and model.pooled, "--pooled", "--static", "which has a single site")
     if data.num_pixels == 1 and (model.static or data.sequence_length == 1):
         raise OptionError("--num-pixels must be at least 2 where the model has a single site, got 1")
-
-
-def option_name(name: str) -> str:
-    """The option of a field."""
-    return "--" + name.replace("_", "-")
-
-
-def _require(option: str, value: int | None, smallest: int) -> None:
-    if value is not None and not smallest <= value < 2**31:
-        raise OptionError(f"{option} must be an integer of at least {smallest}, got {value}")
-
-
-def _refuse(condition: bool, option: str, other: str, reason: str) -> None:
-    if condition:
-        raise OptionError(f"{option} does not go together with {other}, {reason}")

@@ -1,0 +1,47 @@
+"""Figures of data, recovered latents and fits; none touches matplotlib's global state."""
+
+from rpm_jax.plots._balls import bouncing_balls
+from rpm_jax.plots._curves import NUM_SMOOTHED, bound_history, drift, learning_curves
+from rpm_jax.plots._examples import patches_by_topic, samples_per_state
+from rpm_jax.plots._matrices import confusion_matrices, matched_columns, matrix_pair
+from rpm_jax.plots._maze import maze_map
+from rpm_jax.plots._mixtures import prior_against_mixtures
+from rpm_jax.plots._proportions import topic_proportions
+from rpm_jax.plots._style import (
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    MAX_NAMED_MIXTURES,
+    ORANGE,
+    PURPLE,
+    RESOLUTION,
+    SKY,
+    VERMILION,
+)
+
+__all__ = [
+    "BLACK",
+    "BLUE",
+    "GREEN",
+    "GREY",
+    "MAX_NAMED_MIXTURES",
+    "NUM_SMOOTHED",
+    "ORANGE",
+    "PURPLE",
+    "RESOLUTION",
+    "SKY",
+    "VERMILION",
+    "bouncing_balls",
+    "bound_history",
+    "confusion_matrices",
+    "drift",
+    "learning_curves",
+    "matched_columns",
+    "matrix_pair",
+    "maze_map",
+    "patches_by_topic",
+    "prior_against_mixtures",
+    "samples_per_state",
+    "topic_proportions",
+]

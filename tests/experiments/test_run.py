@@ -1,0 +1,186 @@
+"""What experiments share, by a small one of its own."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import rpm_jax as rpm
+from experiments import _cli, _run, _seeds
+
+NAME = "adding"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Numbers:
+    """What is added."""
+
+    values: tuple[float, ...] = (1.0, 2.0)
+    """Numbers to add."""
+    word: str = "sum"
+    """What the result is called."""
+    scale: float | None = None
+    """Factor, if any."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(_cli.Options):
+    """All options."""
+
+    numbers: Numbers = Numbers()
+    run: _cli.Run = field(default_factory=_cli.Run)
+
+
+def check(options):
+    _cli.require_positive(options, ["values", "scale"])
+
+
+def load(options):
+    with _cli.naming_options("load", {"items": "values"}):
+        if len(options.numbers.values) > 3:
+            raise ValueError("load: items must be 3 at most")
+    return np.array(options.numbers.values)
+
+
+class Picture:
+    def savefig(self, stream, format):
+        stream.write(f"a {format}".encode())
+
+
+def run(options, data, files):
+    files.checkpoint("fit", {"total": data.sum()}, kind="sum")
+    if options.numbers.word == "crash":
+        raise RuntimeError("after the fit")
+    return _run.Results(
+        {"total": float(data.sum()), "nothing": float("nan")},
+        {"data": data},
+        {"picture.png": Picture},
+        summary=f"total {data.sum():.1f}",
+        note="a test",
+    )
+
+
+EXPERIMENT = _run.Experiment(NAME, Options, check, load, run, "The end.", {"scale": 1.0, "word": "sum"})
+
+
+def main(directory, *arguments):
+    return _run.main(EXPERIMENT, "Add.", [*arguments, "--output", str(directory)])
+
+
+def test_files_and_the_line(tmp_path, capsys):
+    assert main(tmp_path, "--values", "2", "3.5") == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "arrays.npz",
+        "checkpoints",
+        "config.json",
+        "metrics.json",
+        "picture.png",
+    ]
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert metrics["total"] == 5.5
+    assert metrics["nothing"] is None
+    assert metrics["seconds"] > 0
+    np.testing.assert_array_equal(np.load(tmp_path / "arrays.npz")["data"], [2, 3.5])
+    assert (tmp_path / "picture.png").read_bytes() == b"a png"
+    params, metadata = rpm.train.load_checkpoint(tmp_path / "checkpoints" / "fit")
+    assert params["total"] == 5.5
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert metadata == {"experiment": NAME, "options": config["options"], "kind": "sum"}
+    assert config["options"] == {"values": [2.0, 3.5], "word": "sum", "scale": None, "figures": True}
+    assert config["library_defaults"] == {"scale": 1.0}
+    printed = capsys.readouterr()
+    assert printed.out.startswith("adding (a test): total 5.5, seconds ")
+    assert printed.out.endswith(f", output {tmp_path}\n")
+    assert printed.err == ""
+
+
+def test_the_configuration_is_taken_over(tmp_path):
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps({"experiment": NAME, "options": {"values": [4], "word": "x", "scale": 2}}))
+    options = _cli.parse(Options, NAME, None, ["--config", str(path), "--word", "y"])
+    assert options.numbers == Numbers(values=(4.0,), word="y", scale=2.0)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"word": 3}, "word must be a string, got 3"),
+        ({"values": ["x"]}, 'values must be a list of numbers, got ["x"]'),
+        ({"scale": "x"}, 'scale must be a number or null, got "x"'),
+    ],
+)
+def test_configurations_that_do_not_fit(tmp_path, content, message):
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps(content))
+    with pytest.raises(_cli.OptionError, match=r"^--config: .*mine.json: ") as caught:
+        _cli.from_file(Options, NAME, path)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--values", "1", "0"], "--values must be a positive number, got 0.0"),
+        (["--scale", "inf"], "--scale must be a positive number, got inf"),
+        (["--values", "1", "1", "1", "1"], "--values must be 3 at most"),
+    ],
+)
+def test_options_that_do_not_fit_write_nothing(tmp_path, arguments, message, capsys):
+    assert main(tmp_path / "new", *arguments) == 2
+    assert capsys.readouterr().err == f"python -m experiments.adding: error: {message}\n"
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(("values", "fits"), [((1, 2, 2**31 - 1), True), ((0,), False), ((2**31,), False)])
+def test_integers(values, fits):
+    options = Options(numbers=Numbers(values=values))
+    if fits:
+        _cli.require_integers(options, ["values", "scale"], 1)
+        return
+    with pytest.raises(_cli.OptionError, match=f"--values must be an integer of at least 1, got {values[0]}"):
+        _cli.require_integers(options, ["values"], 1)
+
+
+def test_help_ends_with_the_epilogue(capsys):
+    with pytest.raises(SystemExit) as leaving:
+        _cli.parse(Options, NAME, "Add.", ["--help"], "The end.")
+    assert not leaving.value.code
+    printed = capsys.readouterr().out
+    assert "Numbers to add." in printed
+    assert printed.endswith("\nThe end.\n")
+
+
+def test_a_failure_after_the_fit_does_not_lose_it(tmp_path):
+    with pytest.raises(RuntimeError, match="after the fit"):
+        main(tmp_path, "--word", "crash")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoints", "config.json"]
+    assert rpm.train.load_checkpoint(tmp_path / "checkpoints" / "fit")[0]["total"] == 3.0
+
+
+def test_a_file_that_cannot_be_written(tmp_path, monkeypatch, capsys):
+    def full(_, stream, format):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Picture, "savefig", full)
+    assert main(tmp_path) == 1
+    assert "picture.png was not written: No space left on device" in capsys.readouterr().err
+    assert (tmp_path / "metrics.json").exists()
+    assert main(tmp_path, "--no-figures") == 0
+
+
+def test_where_results_go_without_the_option(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert _run.main(EXPERIMENT, None, []) == 0
+    assert Path("outputs/adding/metrics.json").exists()
+
+
+def test_medians_and_stacks():
+    scores = [{"a": 1.0, "b": "x"}, {"a": 5.0, "b": "y"}, {"a": 2.0, "b": "z"}]
+    assert _seeds.medians(scores, ["a"], 1) == {
+        "a": 2.0,
+        "per_seed": {"a": [1.0, 5.0, 2.0], "b": ["x", "y", "z"]},
+        "best_seed": 1,
+    }
+    np.testing.assert_array_equal(_seeds.stack([{"a": [1, 2]}, {"a": [3, 4]}])["a"], [[1, 2], [3, 4]])
