@@ -18,6 +18,8 @@ class AuxiliaryStrategy(Protocol):
 
     Attributes:
         group: "networks", "rows" or "none", as for a posterior strategy.
+        uses_mixture: Optional, False where absent. Whether E_q[log F_jt] is evaluated, for sites with one-hot
+            statistics, and no bound is needed.
     """
 
     @property
@@ -62,6 +64,13 @@ class PosteriorMarginals:
     def auxiliary(self, params: Any, batch: Batch, marginals: Any, sites: Any) -> None:
         """None: the bound takes the marginals."""
         del params, batch, marginals, sites
+
+
+@dataclass(frozen=True)
+class Exact(PosteriorMarginals):
+    """No ξ: E_q[log F_jt] itself."""
+
+    uses_mixture = True
 
 
 @dataclass(frozen=True)
@@ -140,6 +149,11 @@ class Free:
 def posterior() -> PosteriorMarginals:
     """ξ = ηq: nothing to learn, and tight where every F_jt is nearly the prior on the mass of q."""
     return PosteriorMarginals()
+
+
+def exact() -> Exact:
+    """E_q[log F_jt] itself instead of a bound, for sites with one-hot statistics: nothing to learn."""
+    return Exact()
 
 
 def shifted(network: Network | None = None, *, output: OutputMap | None = None) -> Shifted:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from rpm_jax._checks import require_positive_integer
+from rpm_jax._checks import require_choice, require_positive_integer
 from rpm_jax.expfam import stack
 from rpm_jax.networks import Network, check_network, standardised, with_outputs
 from rpm_jax.outputs import OutputMap, SiteOutputs, to_positions
@@ -20,12 +20,15 @@ class Recognition(NamedTuple):
     Attributes:
         potentials: g_jt(x_jt), natural parameters to be added to those of the prior's marginals, a family
             of batch shape (n, J, T).
-        log_scale: h_jt(x_jt) of unnormalised factors exp(⟨η0 + g, t⟩ + h), shape (n, J, T); None for
-            normalised ones.
+        log_scale: h_jt(x_jt) of unnormalised factors exp(⟨η, t⟩ + h), shape (n, J, T); None for normalised
+            ones. η is η0 + g, or g alone where sites have one-hot statistics.
     """
 
     potentials: Any
     log_scale: Array | None = None
+
+
+KINDS = ("normalised", "scaled", "unnormalised")
 
 
 @runtime_checkable
@@ -55,7 +58,7 @@ class NetworkFactors:
     networks: tuple[Any, ...]
     num_views: int | None
     share: bool
-    normalised: bool
+    kind: str
     standardise: bool
     output: OutputMap
 
@@ -88,12 +91,16 @@ class NetworkFactors:
             for j, output in zip(group.indices, outputs, strict=True):
                 raw[j] = to_positions(output, positions, number, f"factors of view {j}")
         stacked = jnp.stack(raw, axis=1)
-        log_scale = None
-        if not self.normalised:
-            stacked, scale = stacked[..., :-1], stacked[..., -1]
-            # A static output map with several positions per site sums their contributions to h.
-            log_scale = scale.reshape(*scale.shape[:2], sites.batch_shape[-1], -1).sum(-1)
-        return Recognition(self.output.potentials(stacked, sites), log_scale)
+        if self.kind == "normalised":
+            return Recognition(self.output.potentials(stacked, sites))
+        stacked, scale = stacked[..., :-1], stacked[..., -1]
+        # A static output map with several positions per site sums their contributions to h.
+        log_scale = scale.reshape(*scale.shape[:2], sites.batch_shape[-1], -1).sum(-1)
+        potentials = self.output.potentials(stacked, sites)
+        if self.kind == "scaled":
+            natural = potentials if sites.one_hot else potentials + sites
+            log_scale = log_scale - natural.log_partition()
+        return Recognition(potentials, log_scale)
 
     def _check_params(self, params: Any, views: tuple[Array, ...], groups: list[_Group]) -> None:
         """Raise `ValueError` where parameters were made for other views than these."""
@@ -107,7 +114,7 @@ class NetworkFactors:
 
     def _output_shape(self, sites: Any) -> tuple[int, int]:
         positions, number = self.output.shape(sites)
-        return positions, number + (0 if self.normalised else 1)
+        return positions, number + (0 if self.kind == "normalised" else 1)
 
     def _prepare(self, views: tuple[Array, ...], sites: Any) -> tuple[tuple[Array, ...], list[_Group]]:
         """Views with a feature axis, and their groups."""
@@ -179,7 +186,7 @@ def per_view(
     network: Network | Sequence[Network],
     num_views: int | None = None,
     *,
-    normalised: bool = True,
+    kind: str = "normalised",
     standardise: bool = True,
     output: OutputMap | None = None,
 ) -> NetworkFactors:
@@ -194,20 +201,21 @@ def per_view(
             it as they are. It gives as many outputs as the prior's family needs, at every
             site, (n, T, outputs) or flattened.
         num_views: J, checked against the data; None takes it from them.
-        normalised: False adds one output h_j(x), the free log-scale of unnormalised factors.
+        kind: "normalised" factors, "scaled" ones with one more output h_j(x), f = exp(h) times a normalised
+            one, or "unnormalised", f = exp(⟨η, t⟩ + h).
         standardise: Whether the inputs are shifted and scaled by each view's mean and deviation, feature by
             feature for vectors, as a whole for images.
         output: From real outputs to potentials; None: the family's own map, site by site.
     """
     networks = tuple(network) if isinstance(network, Sequence) else (network,)
-    return _network_factors(networks, num_views, False, normalised, standardise, output)
+    return _network_factors(networks, num_views, False, kind, standardise, output)
 
 
 def shared(
     network: Network,
     num_views: int | None = None,
     *,
-    normalised: bool = True,
+    kind: str = "normalised",
     standardise: bool = True,
     output: OutputMap | None = None,
 ) -> NetworkFactors:
@@ -216,21 +224,22 @@ def shared(
     Args:
         network: As in `per_view`.
         num_views: As in `per_view`.
-        normalised: As in `per_view`.
+        kind: As in `per_view`.
         standardise: Whether the inputs are shifted and scaled by the mean and deviation over all views.
         output: As in `per_view`.
     """
-    return _network_factors((network,), num_views, True, normalised, standardise, output)
+    return _network_factors((network,), num_views, True, kind, standardise, output)
 
 
 def _network_factors(
     networks: tuple[Any, ...],
     num_views: int | None,
     share: bool,
-    normalised: bool,
+    kind: str,
     standardise: bool,
     output: OutputMap | None,
 ) -> NetworkFactors:
+    require_choice("kind", kind, KINDS)
     for network in networks:
         check_network("network", network)
     if num_views is not None:
@@ -238,7 +247,7 @@ def _network_factors(
         if len(networks) not in (1, num_views):
             raise ValueError(f"network must be one network or num_views = {num_views}, got {len(networks)}")
     output = SiteOutputs() if output is None else output
-    return NetworkFactors(networks, num_views, share, normalised, standardise, output)
+    return NetworkFactors(networks, num_views, share, kind, standardise, output)
 
 
 def _hashable(value: Any) -> bool:

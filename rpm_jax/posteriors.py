@@ -17,6 +17,8 @@ class PosteriorStrategy(Protocol):
     Attributes:
         group: How its parameters are learned: "networks" (shared by all data), "rows" (one row per datum,
             every leaf with first axis N), or "none".
+        uses_mixture: Optional, False where absent. Whether `conjugate` is to be Σ_j (log f_j − log F_j), the
+            potentials of the exact posterior, for sites with one-hot statistics.
     """
 
     @property
@@ -60,6 +62,24 @@ class Conjugate:
 
     def potentials(self, params: Any, batch: Batch, conjugate: Any, sites: Any) -> Any:
         """The conjugate potentials."""
+        del params, batch, sites
+        return conjugate
+
+
+@dataclass(frozen=True)
+class Exact:
+    """λ_t = Σ_j (log f_jt − log F_jt): the posterior itself, for sites with one-hot statistics."""
+
+    group = "none"
+    uses_mixture = True
+
+    def init(self, key: Array, data: Data, conjugate: Any, sites: Any) -> dict:
+        """No parameters."""
+        del key, data, conjugate, sites
+        return {}
+
+    def potentials(self, params: Any, batch: Batch, conjugate: Any, sites: Any) -> Any:
+        """The potentials with the mixtures in them."""
         del params, batch, sites
         return conjugate
 
@@ -112,6 +132,14 @@ def sized(network: Any, positions: int, number: int) -> Network:
 def conjugate() -> Conjugate:
     """q(Z|X) ∝ p(Z) ∏_jt f_jt(z_t|x_jt)/p(z_t): nothing to learn, exact where F_j = p."""
     return Conjugate()
+
+
+def exact() -> Exact:
+    """p(Z|X) ∝ p(Z) ∏_jt f_jt(z_t|x_jt)/F_jt(z_t), for sites with one-hot statistics: nothing to learn.
+
+    The bound is then the log-likelihood where the prior's conditioning is exact.
+    """
+    return Exact()
 
 
 def saturated(*, output: OutputMap | None = None) -> Saturated:

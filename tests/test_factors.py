@@ -95,7 +95,7 @@ def test_unnormalised(sites):
     """One output more, which is h and leaves the potentials alone."""
     views = [normal(3), normal(3)]
     network = MLP((4,)) if sites is ONE else PointwiseMLP((4,))
-    _, recognition = run(per_view(network, normalised=False), views, sites)
+    _, recognition = run(per_view(network, kind="unnormalised"), views, sites)
     assert (
         recognition.log_scale.shape == recognition.potentials.batch_shape == (SIZE, 2, sites.batch_shape[0])
     )
@@ -105,7 +105,7 @@ def test_unnormalised(sites):
 
 def test_unnormalised_model_is_fitted():
     prior = rpm.priors.static(ONE[0])
-    model = rpm.RPM(prior, per_view(MLP((4,)), normalised=False))
+    model = rpm.RPM(prior, per_view(MLP((4,)), kind="unnormalised"))
     views = (normal(3), normal(3))
     fit = rpm.fit(model, views, key=KEY, num_steps=30)
     assert fit.bound > fit.history.train[0]
@@ -152,7 +152,7 @@ def test_diagonal_precision_of_a_joint_site():
     prior = rpm.priors.joint_gaussian_process(np.arange(3.0))
     sites = prior.apply(prior.init(KEY)).sites()
     output = rpm.outputs.DiagonalPrecision()
-    factors = per_view(PointwiseMLP((4,)), output=output, normalised=False)
+    factors = per_view(PointwiseMLP((4,)), output=output, kind="unnormalised")
     _, recognition = run(factors, [normal(3), normal(3)], sites)
     potentials = recognition.potentials
     assert isinstance(potentials, Gaussian)

@@ -29,6 +29,13 @@ class ExponentialFamily:
 
     natural_ranks: ClassVar[dict[str, int]]
 
+    one_hot: ClassVar[bool] = False
+    """Whether z takes finitely many values and t(z) is its one-hot vector, the only natural parameter.
+
+    Every function of z, such as log F_jt, is then linear in t(z): log F_jt(z) = ⟨θ_jt, t(z)⟩, its expectation
+    is ⟨θ_jt, μ⟩, and recognition-parametrised models are exact.
+    """
+
     # What a family defines.
 
     def _log_partition(self) -> Array:

@@ -30,6 +30,7 @@ class Categorical(ExponentialFamily):
     logits: Array
 
     natural_ranks: ClassVar[dict[str, int]] = {"logits": 1}
+    one_hot: ClassVar[bool] = True
 
     def _check_event(self, shapes: dict[str, tuple[int, ...]]) -> None:
         if shapes["logits"][-1] == 0:

@@ -1,6 +1,20 @@
 """The recognition-parametrised model."""
 
-from rpm_jax.model._records import Draw, Factors, Inferred, Mixture
+from rpm_jax.model._joint import JointRPM
+from rpm_jax.model._local import LocalLatentRPM, LocalOutputs
+from rpm_jax.model._protocol import Model
+from rpm_jax.model._records import Components, Draw, Factors, Inferred, Mixture
 from rpm_jax.model._rpm import RPM
 
-__all__ = ["RPM", "Draw", "Factors", "Inferred", "Mixture"]
+__all__ = [
+    "RPM",
+    "Components",
+    "Draw",
+    "Factors",
+    "Inferred",
+    "JointRPM",
+    "LocalLatentRPM",
+    "LocalOutputs",
+    "Mixture",
+    "Model",
+]

@@ -9,7 +9,7 @@ class Factors(NamedTuple):
     """Natural parameters of the recognition factors of some data.
 
     Attributes:
-        natural: η_jt(x_jt), η0 included, a family of batch shape (n, J, T); η0 where missing.
+        natural: η_jt(x_jt), a family of batch shape (n, J, T); η0 where missing.
         potentials: η_jt(x_jt) − η0_t, batch shape (n, J, T); 0 where missing.
         log_scale: h_jt(x_jt), shape (n, J, T), or None for normalised factors.
         mask: Boolean (n, J, T), or None.
@@ -37,7 +37,7 @@ class Draw(NamedTuple):
     indices: Array
 
 
-class Mixture(NamedTuple):
+class Components(NamedTuple):
     """The components of the mixtures F_jt.
 
     Attributes:
@@ -53,12 +53,25 @@ class Mixture(NamedTuple):
     mask: Array | None
 
 
+class Mixture(NamedTuple):
+    """The mixtures F_jt, as the strategies of a model need them.
+
+    Attributes:
+        components: Their components, or None where no strategy needs them.
+        log_values: log F_jt at every state, natural parameters of batch shape (J, T), or None.
+    """
+
+    components: Components | None
+    log_values: Any
+
+
 class Inferred(NamedTuple):
     """What a model says about the latents of some data.
 
     Attributes:
         factors: The recognition factors.
-        conjugate: Conjugate potentials Σ_j g_j, batch shape (B, T).
+        conjugate: The potentials that the posterior strategy starts from, batch shape (B, T): Σ_j g_j, or
+            Σ_j (log f_j − log F_j) where it asks for the mixtures.
         potentials: The posterior strategy's λ, batch shape (B, T).
         posterior: The prior conditioned on them.
         auxiliary: ξ, batch shape (B, J, T), or None for the posterior's marginals.

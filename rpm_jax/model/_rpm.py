@@ -23,9 +23,12 @@ from rpm_jax.data import (
     zero_missing,
 )
 from rpm_jax.factors import FactorSpec
-from rpm_jax.model._records import Draw, Factors, Inferred, Mixture
-from rpm_jax.normalizers import log_component_weights
-from rpm_jax.objectives import inner_bound_at
+from rpm_jax.model._blocks import DataComponents, block_size, map_blocks
+from rpm_jax.model._generative import check_latents, component_log_joint, draw_prior
+from rpm_jax.model._pooling import pool_components, pool_log_mixture
+from rpm_jax.model._records import Components, Draw, Factors, Inferred, Mixture
+from rpm_jax.normalizers import ArrayComponents, Block, Queue, QueueState, log_mixture
+from rpm_jax.objectives import free_energy_at, inner_bound_at, log_ratios_at
 from rpm_jax.posteriors import PosteriorStrategy
 from rpm_jax.priors import Posterior, Prior, PriorSpec, as_spec
 
@@ -43,13 +46,18 @@ class RPM:
     Everything is a pure function of `params`, a dictionary with the groups "prior", "factors", "posterior"
     and "auxiliary".
 
+    The factors' natural parameters are η0_t + g_jt(x_jt), so that every posterior is valid; where sites have
+    one-hot statistics every logit is, and they are g_jt(x_jt) alone.
+
     Args:
         prior: A prior or a specification of one (`rpm_jax.priors`).
         factors: Recognition factors (`rpm_jax.factors`).
-        posterior: How q gets its potentials (`rpm_jax.posteriors`); None: conjugate.
-        auxiliary: How the inner bound gets ξ (`rpm_jax.auxiliaries`); None: the posterior's marginals.
+        posterior: How q gets its potentials (`rpm_jax.posteriors`); None: exact for sites with one-hot
+            statistics (Categorical), conjugate for all others.
+        auxiliary: How E_q[log F_jt] is bounded (`rpm_jax.auxiliaries`); None: not at all but exact for
+            one-hot statistics, by the posterior's marginals for all others.
         pooled: Whether F_j averages over the sites too ("ergodic"); for priors whose marginals are the same
-            at every site.
+            at every site, or one-hot statistics.
     """
 
     prior_spec: PriorSpec
@@ -57,6 +65,7 @@ class RPM:
     posterior_strategy: PosteriorStrategy
     auxiliary_strategy: AuxiliaryStrategy
     pooled: bool
+    one_hot: bool
 
     def __init__(
         self,
@@ -67,17 +76,16 @@ class RPM:
         *,
         pooled: bool = False,
     ) -> None:
-        posterior = posteriors.conjugate() if posterior is None else posterior
-        auxiliary = auxiliaries.posterior() if auxiliary is None else auxiliary
-        if hasattr(factors, "with_outputs"):
+        prior_spec = as_spec(prior)
+        one_hot = initial_sites(prior_spec).one_hot
+        if posterior is None:
+            posterior = posteriors.exact() if one_hot else posteriors.conjugate()
+        if auxiliary is None:
+            auxiliary = auxiliaries.exact() if one_hot else auxiliaries.posterior()
+        if hasattr(factors, "with_outputs") or isinstance(factors, nn.Module):
             raise TypeError(
                 f"factors must be recognition factors, got the network {type(factors).__name__}: pass "
                 "rpm_jax.factors.per_view(network) or rpm_jax.factors.shared(network)"
-            )
-        if hasattr(factors, "with_outputs") or isinstance(factors, nn.Module):
-            raise TypeError(
-                f"factors must be recognition factors, got the network {type(factors).__name__}; make "
-                "factors of it by rpm_jax.factors.per_view(network)"
             )
         for name, value, protocol in (
             ("factors", factors, FactorSpec),
@@ -89,12 +97,20 @@ class RPM:
                     f"{name} must satisfy rpm_jax's {protocol.__name__} protocol, got {type(value).__name__}"
                     f"{': call it, as in posteriors.conjugate()' if callable(value) else ''}"
                 )
-        object.__setattr__(self, "prior_spec", as_spec(prior))
+        for name, strategy in (("posterior", posterior), ("auxiliary", auxiliary)):
+            if getattr(strategy, "uses_mixture", False) and not one_hot:
+                raise ValueError(
+                    f"{name}: exact() needs a prior whose sites have one-hot statistics, such as "
+                    f"Categorical, got {type(initial_sites(prior_spec)).__name__}; leave it out for "
+                    "the default of this family"
+                )
+        object.__setattr__(self, "prior_spec", prior_spec)
         object.__setattr__(self, "factor_spec", factors)
         object.__setattr__(self, "posterior_strategy", posterior)
         object.__setattr__(self, "auxiliary_strategy", auxiliary)
         object.__setattr__(self, "pooled", pooled)
-        if pooled:
+        object.__setattr__(self, "one_hot", one_hot)
+        if pooled and not one_hot:
             check_equal_sites(self.prior_spec)
 
     # Parameters.
@@ -126,7 +142,10 @@ class RPM:
         data = data._replace(mask=full_mask(data.mask, num_sites))
         complete = fill_observed_mean(data.views, data.mask)
         params = {"prior": prior_params, "factors": self.factor_spec.init(factor_key, complete, sites)}
-        conjugate = self.factors(params, data.views, data.mask).conjugate()
+        if all(strategy.group == "none" for strategy in self._strategies().values()):
+            return params | {"posterior": {}, "auxiliary": {}}
+        factors = self._factors_in_blocks(params, data)
+        conjugate = self._start(factors, sites, data)
         data = data._replace(views=zero_missing(data.views, data.mask))
         params["posterior"] = self.posterior_strategy.init(posterior_key, data, conjugate, sites)
         batch = data.batch(jnp.arange(data.size))
@@ -134,6 +153,12 @@ class RPM:
         evidence = prior.condition(potentials).sites - sites
         params["auxiliary"] = self.auxiliary_strategy.init(auxiliary_key, data, evidence, sites)
         return params
+
+    def _start(self, factors: Factors, sites: Any, data: Data) -> Any:
+        """Potentials for the posterior strategy to start from, with F_j over the same data."""
+        if not self._uses_log_mixture:
+            return factors.conjugate()
+        return self._evidence(factors, self._mixture_of(factors, data.log_weights))
 
     def groups(self, params: dict[str, Any]) -> dict[str, Any]:
         """How each parameter is learned: a pytree like `params` of "prior", "networks", "rows" or "none".
@@ -174,14 +199,15 @@ class RPM:
         """
         sites = self.prior(params).sites()
         mask = full_mask(mask, sites.batch_shape[0])
-        recognition = self.factor_spec.apply(params["factors"], zero_missing(views, mask), sites)
-        potentials, log_scale = recognition
+        natural, log_scale = self.factor_spec.apply(params["factors"], zero_missing(views, mask), sites)
+        # The factor spec gives g.
+        natural = natural if self.one_hot else natural + sites
         if mask is not None:
-            potentials = potentials.where(mask)
+            natural = natural.where(mask) + sites.broadcast_to(natural.batch_shape).where(~mask)
             log_scale = None if log_scale is None else jnp.where(mask, log_scale, 0)
-        return Factors(potentials + sites, potentials, log_scale, mask)
+        return Factors(natural, natural - sites, log_scale, mask)
 
-    def components(self, params: dict[str, Any], data: Data) -> Mixture:
+    def components(self, params: dict[str, Any], data: Data) -> Components:
         """The components of the mixtures F_jt: the factors of all data.
 
         Returns:
@@ -189,20 +215,60 @@ class RPM:
         """
         data = as_data(data)
         natural, _, log_scale, mask = self.factors(params, data.views, data.mask)
-        log_weights = data.log_weights
+        components = Components(natural, log_scale, data.log_weights, mask)
+        return pool_components(components) if self.pooled else components
+
+    def mixture(self, params: dict[str, Any], data: Data) -> Mixture:
+        """The mixtures F_jt over all data, in the form that this model's strategies need."""
+        components = None if self._is_exact else self.components(params, data)
+        log_values = None
+        if self._uses_log_mixture:
+            data = data._replace(mask=full_mask(data.mask, self.prior(params).sites().batch_shape[0]))
+            source = DataComponents(partial(self.factors, params), data)
+            log_values = self._log_mixture(source, data.log_weights, data.mask)
+        return Mixture(components, log_values)
+
+    def _mixture_of(self, factors: Factors, log_weights: Array | None) -> Mixture:
+        """The mixtures whose components are these factors."""
+        natural, _, log_scale, mask = factors
+        components = None
+        if not self._is_exact:
+            components = Components(natural, log_scale, log_weights, mask)
+            components = pool_components(components) if self.pooled else components
+        log_values = None
+        if self._uses_log_mixture:
+            log_values = self._log_mixture(ArrayComponents(natural, log_scale), log_weights, mask)
+        return Mixture(components, log_values)
+
+    def _log_mixture(self, components: Any, log_weights: Array | None, mask: Array | None) -> Any:
+        log_values = log_mixture(components, log_weights=log_weights, mask=mask)
         if not self.pooled:
-            return Mixture(natural, log_scale, log_weights, mask)
-        size, num_views, num_sites = natural.batch_shape
+            return log_values
+        (array,) = log_values.natural_parameters
+        return log_values.replace((pool_log_mixture(array, components.size, log_weights, mask),))
 
-        def pool(array: Array | None) -> Array | None:
-            if array is None:
-                return None
-            return jnp.moveaxis(array, 2, 1).reshape(size * num_sites, num_views, 1)
+    def _evidence(self, factors: Factors, mixture: Mixture) -> Any:
+        """Σ_j (log f_jt − log F_jt), batch shape (B, T)."""
+        block = Block(factors.natural, factors.log_scale)
+        return log_ratios_at(block, mixture.log_values, factors.mask).sum(-2)
 
-        natural = natural.moveaxis(2, 1).reshape((size * num_sites, num_views, 1))
-        if log_weights is not None:
-            log_weights = jnp.repeat(log_weights, num_sites) - jnp.log(num_sites)
-        return Mixture(natural, pool(log_scale), log_weights, pool(mask))
+    def _factors_in_blocks(self, params: dict[str, Any], data: Data) -> Factors:
+        """The factors of many data, without the memory of all their networks' activations at once."""
+        mask = full_mask(data.mask, self.prior(params).sites().batch_shape[0])
+
+        def factors(rows: tuple) -> Factors:
+            return self.factors(params, *rows)
+
+        return map_blocks(factors, (data.views, mask), block_size(data.views))
+
+    @property
+    def _is_exact(self) -> bool:
+        """Whether E_q[log F_jt] is evaluated, not bounded."""
+        return getattr(self.auxiliary_strategy, "uses_mixture", False)
+
+    @property
+    def _uses_log_mixture(self) -> bool:
+        return self._is_exact or self._needs_mixture
 
     # The bound.
 
@@ -221,44 +287,134 @@ class RPM:
             In nats, shape (B,). The empirical marginals' log p0(x_j) are not in it.
         """
         if not em:
-            return self._bound(params, batch, self.components(params, data))
-        held = jax.lax.stop_gradient(self.infer_batch(params, batch))
-        m_step = self._bound(params, batch, self.components(params, data), held)
+            return self._bound(params, batch, self.mixture(params, data))
+        return self._em_bound(params, batch, lambda params: self.mixture(params, data))
+
+    def minibatch_bound(
+        self,
+        params: dict[str, Any],
+        batch: Batch,
+        log_weights: Array | None = None,
+        *,
+        em: bool = False,
+    ) -> Array:
+        """`bound` with F_j over the batch itself: cheaper, since its factors are evaluated once, and biased.
+
+        Args:
+            params: The model's parameters.
+            batch: B data.
+            log_weights: Their log-weights in F_j, shape (B,), Σ w = 1; None: uniform.
+            em: As in `bound`.
+        """
+        if em:
+            data = Data(batch.views, batch.mask, log_weights)
+            return self._em_bound(params, batch, lambda params: self.mixture(params, data))
+        factors = self.factors(params, batch.views, batch.mask)
+        return self._bound(params, batch, self._mixture_of(factors, log_weights), factors=factors)
+
+    def queue_init(self, params: dict[str, Any], queue: Queue, batch: Batch) -> QueueState:
+        """An empty memory for the factors of batches like this one."""
+        factors = self.factors(params, batch.views, batch.mask)
+        return queue.init(Block(factors.natural, factors.log_scale), mask=factors.mask)
+
+    def queue_bound(
+        self,
+        params: dict[str, Any],
+        batch: Batch,
+        queue: Queue,
+        state: QueueState,
+        log_weights: Array | None = None,
+    ) -> tuple[Array, QueueState]:
+        """`bound` with F_j over the batch and a memory of earlier ones.
+
+        Args:
+            params: The model's parameters.
+            batch: B data.
+            queue: `normalizers.queue(length)`.
+            state: From `queue_init` or the last call.
+            log_weights: log w of the batch's data, up to a constant, shape (B,); None: uniform.
+
+        Returns:
+            The bound, shape (B,), and the new state.
+        """
+        factors = self.factors(params, batch.views, batch.mask)
+        block = Block(factors.natural, factors.log_scale)
+        joined = queue.components(state, block, log_weights, factors.mask)
+        components = Factors(joined.natural, None, joined.log_scale, joined.mask)
+        mixture = self._mixture_of(components, joined.log_weights)
+        bound = self._bound(params, batch, mixture, factors=factors)
+        return bound, queue.update(state, block, log_weights, factors.mask)
+
+    def _em_bound(self, params: dict[str, Any], batch: Batch, make_mixture: Any) -> Array:
+        mixture = make_mixture(params)
+        held = jax.lax.stop_gradient(self.infer_batch(params, batch, mixture))
+        m_step = self._bound(params, batch, mixture, held)
+        if all(strategy.group == "none" for strategy in self._strategies().values()):
+            return m_step
         model = jax.lax.stop_gradient({name: params[name] for name in ("prior", "factors")})
-        e_step = self._bound({**params, **model}, batch, self.components(model, data))
+        e_step = self._bound({**params, **model}, batch, make_mixture(model))
         return m_step + e_step - jax.lax.stop_gradient(e_step)
 
-    def _bound(self, params: dict, batch: Batch, mixture: Mixture, held: Inferred | None = None) -> Array:
+    def _bound(
+        self,
+        params: dict,
+        batch: Batch,
+        mixture: Mixture,
+        held: Inferred | None = None,
+        factors: Factors | None = None,
+    ) -> Array:
         prior = self.prior(params)
-        if held is None:
-            inferred = self.infer_batch(params, batch)
-            factors, posterior = inferred.factors, inferred.posterior
-        else:
-            inferred = held
-            factors = self.factors(params, batch.views, batch.mask)
-            posterior = prior.condition(held.potentials)
+        factors = self.factors(params, batch.views, batch.mask) if factors is None else factors
+        inferred = self.infer_batch(params, batch, mixture, factors) if held is None else held
+        posterior = inferred.posterior if held is None else prior.condition(held.potentials)
+        marginals = None if held is None else held.posterior.sites
+        if self._is_exact:
+            if held is None and self._needs_mixture:
+                return posterior.log_normalizer
+            evidence = self._evidence(factors, mixture)
+            return free_energy_at(posterior, inferred.potentials, evidence, marginals)
+        components = mixture.components
+        assert components is not None
         return inner_bound_at(
             posterior,
             prior.sites(),
             inferred.potentials,
             factors.natural,
-            mixture.natural,
+            components.natural,
             auxiliary=inferred.auxiliary,
             log_scale=factors.log_scale,
-            mixture_log_scale=mixture.log_scale,
-            log_weights=mixture.log_weights,
+            mixture_log_scale=components.log_scale,
+            log_weights=components.log_weights,
             mask=factors.mask,
-            mixture_mask=mixture.mask,
-            marginals=None if held is None else held.posterior.sites,
+            mixture_mask=components.mask,
+            marginals=marginals,
         )
 
-    def infer_batch(self, params: dict[str, Any], batch: Batch) -> Inferred:
-        """All that the model says about the latents of a batch, which may be data of the fit only."""
+    def infer_batch(
+        self,
+        params: dict[str, Any],
+        batch: Batch,
+        mixture: Mixture | None = None,
+        factors: Factors | None = None,
+    ) -> Inferred:
+        """All that the model says about the latents of a batch, which may be data of the fit only.
+
+        Args:
+            params: The model's parameters.
+            batch: The batch.
+            mixture: From `mixture`; an exact posterior needs it.
+            factors: The batch's factors, where they are known already.
+        """
         prior = self.prior(params)
         sites = prior.sites()
-        factors = self.factors(params, batch.views, batch.mask)
+        factors = self.factors(params, batch.views, batch.mask) if factors is None else factors
         batch = Batch(batch.index, zero_missing(batch.views, factors.mask), factors.mask)
-        conjugate = factors.conjugate()
+        if not self._needs_mixture:
+            conjugate = factors.conjugate()
+        elif mixture is None:
+            raise ValueError("mixture: the exact posterior needs log F_j; pass model.mixture(params, data)")
+        else:
+            conjugate = self._evidence(factors, mixture)
         potentials = self.posterior_strategy.potentials(params["posterior"], batch, conjugate, sites)
         posterior = prior.condition(potentials)
         auxiliary = self.auxiliary_strategy.auxiliary(params["auxiliary"], batch, posterior.sites, sites)
@@ -281,11 +437,20 @@ class RPM:
         """
         data = as_data(data)
         self._check_rows(params, data.size)
-        return self._posterior(params, data)
+        return self._posterior(params, data, data if self._needs_mixture else None)
+
+    @property
+    def _needs_mixture(self) -> bool:
+        """Whether the posterior depends on the mixtures."""
+        return getattr(self.posterior_strategy, "uses_mixture", False)
 
     @partial(jax.jit, static_argnums=0)
-    def _posterior(self, params: dict, data: Data) -> Posterior:
-        return self.infer_batch(params, data.batch(jnp.arange(data.size))).posterior
+    def _posterior(self, params: dict, data: Data, mixture_data: Data | None) -> Posterior:
+        mixture = None
+        if mixture_data is not None:
+            mixture = Mixture(None, self.mixture(params, mixture_data).log_values)
+        factors = self._factors_in_blocks(params, data)
+        return self.infer_batch(params, data.batch(jnp.arange(data.size)), mixture, factors).posterior
 
     def infer(
         self,
@@ -299,13 +464,14 @@ class RPM:
     ) -> Posterior:
         """q(Z|X) of new data, under every posterior strategy.
 
-        Conjugate and amortized posteriors are evaluated. For a saturated one, rows for the new data start at
-        the conjugate potentials and maximise the bound with the model held fixed.
+        Exact, conjugate and amortized posteriors are evaluated. For a saturated one, rows for the new data
+        start at the conjugate potentials and maximise the bound with the model held fixed.
 
         Args:
             params: The model's parameters.
             views: The new data: `Data` (with a mask, say) or a tuple of J views.
-            data: The data of the fit; only a saturated posterior with `mixture` "train" or "both" needs them.
+            data: The data of the fit; an exact or saturated posterior with `mixture` "train" or "both" needs
+                them.
             mixture: Whose components F_j has: the fit's data ("train"), the new data ("given"), or both.
             num_steps: Steps of Adam on new rows.
             learning_rate: Of these steps.
@@ -318,7 +484,9 @@ class RPM:
             params = self.fit_rows(
                 params, new, data=data, mixture=mixture, num_steps=num_steps, learning_rate=learning_rate
             )
-        return self._posterior(params, new)
+        return self._posterior(
+            params, new, choose_mixture(new, data, mixture) if self._needs_mixture else None
+        )
 
     def evaluate(
         self,
@@ -344,20 +512,20 @@ class RPM:
 
     @partial(jax.jit, static_argnums=0)
     def mean_bound(self, params: dict[str, Any], data: Data, mixture: Data) -> Array:
-        """The mean bound of data, or of 1000 evenly spread ones of more, with F_j over `mixture`."""
-        number = min(data.size, MOST_EVALUATED)
+        """The mean bound of data, with F_j over `mixture`.
+
+        Where E_q[log F_jt] is bounded, at a cost of n · N, it is that of 1000 evenly spread data of more.
+        """
+        number = data.size if self._is_exact else min(data.size, MOST_EVALUATED)
         index = np.linspace(0, data.size - 1, number).round().astype(np.int32)
         return jnp.mean(self._bound_of(params, data, jnp.asarray(index), mixture))
 
-    def _bound_of(self, params: dict, data: Data, index: Array, mixture: Data) -> Array:
-        components = self.components(params, mixture)
-        if index.shape[0] <= EVALUATED_AT_ONCE:
-            return self._bound(params, data.batch(index), components)
-        return jax.lax.map(
-            lambda i: self._bound(params, data.batch(i[None]), components)[0],
-            index,
-            batch_size=EVALUATED_AT_ONCE,
-        )
+    def _bound_of(self, params: dict, data: Data, index: Array, mixture_data: Data) -> Array:
+        mixture = self.mixture(params, mixture_data)
+        if self._is_exact:
+            factors = self._factors_in_blocks(params, data)
+            return self._bound(params, data.batch(index), mixture, factors=factors)
+        return map_blocks(lambda i: self._bound(params, data.batch(i), mixture), index, EVALUATED_AT_ONCE)
 
     def fit_rows(
         self,
@@ -384,17 +552,16 @@ class RPM:
         """Initial rows of saturated strategies for new data, in the place of the fit's."""
         prior = self.prior(params)
         sites = prior.sites()
-        factors = self.factors(params, new.views, new.mask)
+        factors = self._factors_in_blocks(params, new)
+        conjugate = self._start(factors, sites, new)
         new = new._replace(views=zero_missing(new.views, factors.mask))
         key = jax.random.key(0)
         if "posterior" in self.row_parts:
-            rows = self.posterior_strategy.init(key, new, factors.conjugate(), sites)
+            rows = self.posterior_strategy.init(key, new, conjugate, sites)
             params = {**params, "posterior": rows}
         if "auxiliary" in self.row_parts:
             batch = new.batch(jnp.arange(new.size))
-            potentials = self.posterior_strategy.potentials(
-                params["posterior"], batch, factors.conjugate(), sites
-            )
+            potentials = self.posterior_strategy.potentials(params["posterior"], batch, conjugate, sites)
             evidence = prior.condition(potentials).sites - sites
             params = {**params, "auxiliary": self.auxiliary_strategy.init(key, new, evidence, sites)}
         return params
@@ -413,7 +580,7 @@ class RPM:
         batch = new.batch(jnp.arange(new.size))
         rows = {name: params[name] for name in self.row_parts}
         optimizer = optax.apply_if_finite(optax.adam(learning_rate), max_consecutive_errors=num_steps)
-        mixture = self.components(params, components)
+        mixture = self.mixture(params, components)
 
         def loss(rows: dict) -> Array:
             return -jnp.sum(self._bound({**params, **rows}, batch, mixture))
@@ -475,27 +642,14 @@ class RPM:
 
     def _component_log_joint(self, params: dict, data: Data, latents: Array) -> Array:
         """Log w + ⟨η, t(z)⟩ + h, shape (..., N, J, T)."""
-        prior = self.prior(params)
-        example = jax.eval_shape(prior.condition(prior.sites().zeros()).sample, jax.random.key(0))
-        latents = jnp.asarray(latents)
-        if latents.shape[max(0, latents.ndim - example.ndim) :] != example.shape:
-            raise ValueError(
-                f"latents must end in the shape {example.shape} of one draw of all sites, got {latents.shape}"
-            )
-        return self._component_log_joint_of(params, data, latents)
+        return self._component_log_joint_of(params, data, check_latents(self.prior(params), latents))
 
     @partial(jax.jit, static_argnums=0)
     def _component_log_joint_of(self, params: dict, data: Data, latents: Array) -> Array:
-        natural, log_scale, log_weights, mask = self.components(params, data)
-        statistics = tuple(
-            jnp.expand_dims(t, (-rank - 2, -rank - 3))
-            for t, rank in zip(
-                natural.sufficient_statistics(latents), natural.natural_ranks.values(), strict=True
-            )
-        )
-        log_scale = -natural.log_partition() if log_scale is None else log_scale
-        weights = log_component_weights(natural.batch_shape[0], log_weights, mask)
-        return natural.dot(statistics) + log_scale + weights
+        natural, _, log_scale, mask = self._factors_in_blocks(params, data)
+        components = Components(natural, log_scale, data.log_weights, mask)
+        components = pool_components(components) if self.pooled else components
+        return component_log_joint(self.prior(params), components, latents)
 
     def sample(self, params: dict[str, Any], data: Any, key: Array, shape: tuple[int, ...] = ()) -> Draw:
         """Draw z from the prior, then for each view and site a datum n from p(x_jt^n | z_t).
@@ -511,10 +665,14 @@ class RPM:
             `component_log_weights`.
         """
         latent_key, index_key = jax.random.split(key)
-        prior = self.prior(params)
-        latents = prior.condition(prior.sites().zeros()).sample(latent_key, shape)
+        latents = draw_prior(self.prior(params), latent_key, shape)
         log_weights = self.component_log_weights(params, data, latents)
         return Draw(latents, jax.random.categorical(index_key, log_weights, axis=-3))
+
+
+def initial_sites(spec: PriorSpec) -> Any:
+    """The marginals of the initial prior, shapes only."""
+    return jax.eval_shape(lambda key: spec.apply(spec.init(key)).sites(), jax.random.key(0))
 
 
 def check_equal_sites(spec: PriorSpec) -> None:

@@ -1,15 +1,29 @@
 """The mixtures F_jt(z) = Σ_m w_m f_jt(z | x_j^m): pure functions of natural parameters."""
 
+from rpm_jax.normalizers._combinations import MOST_COMBINATIONS, all_combinations, random_combinations
 from rpm_jax.normalizers._components import ArrayComponents, Block, Components, as_components
 from rpm_jax.normalizers._plain import log_component_weights, log_tilted_mixture_plain
+from rpm_jax.normalizers._queue import Queue, QueuedComponents, QueueState, queue
+from rpm_jax.normalizers._running import log_sum_exp
+from rpm_jax.normalizers._states import log_densities, log_mixture
 from rpm_jax.normalizers._streaming import log_tilted_mixture
 
 __all__ = [
+    "MOST_COMBINATIONS",
     "ArrayComponents",
     "Block",
     "Components",
+    "Queue",
+    "QueueState",
+    "QueuedComponents",
+    "all_combinations",
     "as_components",
     "log_component_weights",
+    "log_densities",
+    "log_mixture",
+    "log_sum_exp",
     "log_tilted_mixture",
     "log_tilted_mixture_plain",
+    "queue",
+    "random_combinations",
 ]

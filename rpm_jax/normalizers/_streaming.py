@@ -10,6 +10,7 @@ from jax import Array, lax
 from rpm_jax.expfam import ExponentialFamily
 from rpm_jax.normalizers._components import Components
 from rpm_jax.normalizers._plain import log_component_weights, log_tilted_mixture_plain
+from rpm_jax.normalizers._running import RunningLogSum, empty_log_sum, fold, log_sum
 
 BLOCK_ELEMENTS = 2**17
 """Log-partitions that one block evaluates by default: a few arrays of them fit a processor's cache."""
@@ -63,26 +64,20 @@ def log_tilted_mixture(
     dtype = jnp.result_type(log_mass, tilts.dtype)
 
     @jax.checkpoint
-    def fold(carry: tuple[Array, Array], block: tuple[Any, Array]) -> tuple[Array, Array]:
-        maximum, total = carry
+    def add(running: RunningLogSum, block: tuple[Any, Array]) -> RunningLogSum:
         natural, log_mass = block
         terms = (natural.moveaxis(0, -1) + tilts[..., None]).log_partition() + jnp.moveaxis(log_mass, 0, -1)
-        # The result does not depend on the maximum, so its derivative is left out.
-        new_maximum = jnp.maximum(maximum, lax.stop_gradient(jnp.max(terms, axis=-1)))
-        reference = jnp.where(jnp.isfinite(new_maximum), new_maximum, 0.0)
-        total = total * jnp.exp(maximum - reference) + jnp.sum(jnp.exp(terms - reference[..., None]), axis=-1)
-        return new_maximum, total
+        return fold(running, terms, axis=-1)
 
     whole = size // block_size * block_size
-    carry = (jnp.full(num_terms, -jnp.inf, dtype), jnp.zeros(num_terms, dtype))
+    running = empty_log_sum(num_terms, dtype)
     blocks = jax.tree.map(
         lambda leaf: leaf[:whole].reshape(-1, block_size, *leaf.shape[1:]),
         (natural.natural_parameters, log_mass),
     )
-    carry, _ = lax.scan(
-        lambda carry, block: (fold(carry, (natural.replace(block[0]), block[1])), None), carry, blocks
+    running, _ = lax.scan(
+        lambda running, block: (add(running, (natural.replace(block[0]), block[1])), None), running, blocks
     )
     if whole < size:
-        carry = fold(carry, (natural[whole:], log_mass[whole:]))
-    maximum, total = carry
-    return maximum + jnp.log(total)
+        running = add(running, (natural[whole:], log_mass[whole:]))
+    return log_sum(running)

@@ -1,18 +1,20 @@
 """Training: one `fit` for any pure loss, seeds in parallel, warm starts, early stopping, checkpoints."""
 
 from rpm_jax.train._checkpoints import Checkpoint, load_checkpoint, save_checkpoint
-from rpm_jax.train._engine import Loss, TrainState
+from rpm_jax.train._engine import Loss, StatefulLoss, TrainState
 from rpm_jax.train._fit import fit, fit_seeds
 from rpm_jax.train._history import Fit, History, Sweep
-from rpm_jax.train._losses import BoundLoss
+from rpm_jax.train._losses import BoundLoss, MinibatchLoss, QueueLoss
 from rpm_jax.train._optimizer import LEARNING_RATES, DefaultOptimizer
 from rpm_jax.train._options import FitOptions
+from rpm_jax.train._prior_update import maximise_prior
 from rpm_jax.train._run import EarlyStopping, Progress
-from rpm_jax.train._runner import DEFAULT_BATCH_SIZE
+from rpm_jax.train._runner import DEFAULT_BATCH_SIZE, EXACT_BATCH_SIZE
 from rpm_jax.train._warm_start import WarmStart
 
 __all__ = [
     "DEFAULT_BATCH_SIZE",
+    "EXACT_BATCH_SIZE",
     "LEARNING_RATES",
     "BoundLoss",
     "Checkpoint",
@@ -22,12 +24,16 @@ __all__ = [
     "FitOptions",
     "History",
     "Loss",
+    "MinibatchLoss",
     "Progress",
+    "QueueLoss",
+    "StatefulLoss",
     "Sweep",
     "TrainState",
     "WarmStart",
     "fit",
     "fit_seeds",
     "load_checkpoint",
+    "maximise_prior",
     "save_checkpoint",
 ]

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +16,19 @@ Loss = Callable[[Any, Batch, Data], Array]
 """(params, batch, data) -> scalar: pure, and hashable so that its compiled steps can be reused."""
 
 
+@runtime_checkable
+class StatefulLoss(Protocol):
+    """A loss that remembers something from step to step; hashable."""
+
+    def init_memory(self, params: Any, batch: Batch, data: Data) -> Any:
+        """What it remembers before the first step."""
+        ...
+
+    def step(self, params: Any, batch: Batch, data: Data, memory: Any) -> tuple[Array, Any]:
+        """The scalar loss and what to remember."""
+        ...
+
+
 class TrainState(NamedTuple):
     """What a run carries from step to step.
 
@@ -25,6 +38,7 @@ class TrainState(NamedTuple):
         key: The random key of the minibatches.
         order: The current epoch's permutation of the data, integers (N,).
         skipped: How many steps were left out because loss or gradient was not finite.
+        memory: What a `StatefulLoss` remembers, else ().
     """
 
     params: Any
@@ -32,6 +46,7 @@ class TrainState(NamedTuple):
     key: Array
     order: Array
     skipped: Array
+    memory: Any = ()
 
 
 class Steps(NamedTuple):
@@ -46,7 +61,7 @@ class Steps(NamedTuple):
         length: How many steps a call makes at most.
     """
 
-    loss: Loss
+    loss: Loss | StatefulLoss
     groups: Callable[[Any], Any]
     optimizer: OptimizerSpec
     batch_size: int
@@ -55,11 +70,15 @@ class Steps(NamedTuple):
 
 
 def init_state(
-    steps: Steps, params: Any, key: Array, size: int, hyperparameters: Mapping[str, Any]
+    steps: Steps, params: Any, key: Array, data: Data, hyperparameters: Mapping[str, Any]
 ) -> TrainState:
     """The state before the first step."""
     optimizer = steps.optimizer.make(steps.groups(params), hyperparameters)
-    return TrainState(params, optimizer.init(params), key, jnp.arange(size), jnp.zeros((), jnp.int32))
+    order = jnp.arange(data.size)
+    memory = ()
+    if isinstance(steps.loss, StatefulLoss):
+        memory = steps.loss.init_memory(params, data.batch(order[: steps.batch_size]), data)
+    return TrainState(params, optimizer.init(params), key, order, jnp.zeros((), jnp.int32), memory)
 
 
 def advance(
@@ -81,28 +100,35 @@ def advance(
         steps.optimizer.make(steps.groups(state.params), hyperparameters)
     )
 
-    def loss_of(params: Any, batch: Batch) -> Array:
-        return steps.loss(params, batch, data)
+    def loss_of(params: Any, batch: Batch, memory: Any) -> tuple[Array, Any]:
+        if isinstance(steps.loss, StatefulLoss):
+            return steps.loss.step(params, batch, data, memory)
+        return steps.loss(params, batch, data), memory
 
     def step(i: Array, carry: tuple[TrainState, Array]) -> tuple[TrainState, Array]:
         state, losses = carry
         order, index = draw_batch(steps, state.key, state.order, start + i, data.size)
         batch = data.batch(index)
-        loss, gradient = jax.value_and_grad(loss_of)(state.params, batch)
+        (loss, memory), gradient = jax.value_and_grad(loss_of, has_aux=True)(
+            state.params, batch, state.memory
+        )
         updates, optimizer_state = optimizer.update(gradient, state.optimizer_state, state.params, value=loss)
         params = optax.apply_updates(state.params, updates)
         finite = jnp.isfinite(loss) & jnp.all(
             jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(gradient)])
         )
-        params, optimizer_state = jax.tree.map(
-            partial(jnp.where, finite), (params, optimizer_state), (state.params, state.optimizer_state)
+        params, optimizer_state, memory = jax.tree.map(
+            partial(jnp.where, finite),
+            (params, optimizer_state, memory),
+            (state.params, state.optimizer_state, state.memory),
         )
         skipped = state.skipped + jnp.where(finite, 0, 1)
-        return TrainState(params, optimizer_state, state.key, order, skipped), losses.at[i].set(
+        return TrainState(params, optimizer_state, state.key, order, skipped, memory), losses.at[i].set(
             jnp.where(finite, loss, jnp.nan)
         )
 
-    dtype = jax.eval_shape(loss_of, state.params, data.batch(state.order[: steps.batch_size])).dtype
+    example = data.batch(state.order[: steps.batch_size])
+    dtype = jax.eval_shape(loss_of, state.params, example, state.memory)[0].dtype
     losses = jnp.full((steps.length,), jnp.nan, dtype)
     return lax.fori_loop(0, number, step, (state, losses))
 

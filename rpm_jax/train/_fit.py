@@ -9,7 +9,8 @@ from jax import Array
 
 from rpm_jax._checks import as_keys
 from rpm_jax.data import Data, as_data
-from rpm_jax.model import RPM
+from rpm_jax.model import Model
+from rpm_jax.normalizers import Queue
 from rpm_jax.train._engine import Loss
 from rpm_jax.train._history import Fit, Sweep
 from rpm_jax.train._options import FitOptions
@@ -19,7 +20,7 @@ from rpm_jax.train._warm_start import WarmStart
 
 
 def fit(
-    model: RPM,
+    model: Model,
     views: Any,
     *,
     key: Array,
@@ -35,9 +36,10 @@ def fit(
     learning_rates: Mapping[str, float] | None = None,
     schedule: str | Callable[[Any], Any] = "cosine",
     freeze: Sequence[str] = (),
-    components: str = "data",
+    components: str | Queue | None = None,
     replacement: bool = False,
     em: bool = False,
+    update: Callable[[Any, Data, Any], Any] | None = None,
     warm_start: WarmStart | None = None,
     early_stopping: EarlyStopping | None = None,
     steps_per_call: int | None = None,
@@ -47,11 +49,12 @@ def fit(
     """Fit a model to data by maximising the inner bound.
 
     Args:
-        model: The model.
+        model: An `RPM`, or anything else with the methods of `rpm_jax.model.Model`.
         views: `Data`, or J arrays with first axis N.
         key: A random key, for the initial parameters and the minibatches.
         num_steps: Optimisation steps.
-        batch_size: Data per step; None: all up to 32.
+        batch_size: Data per step; None: all up to 32, or up to 256 where likelihoods are exact (categorical
+            sites).
         mask: Boolean (N, J, T) or (N, J), False where a view is missing.
         log_weights: Log-weights of the empirical marginals, shape (N,).
         held_out: Data whose bound is recorded along the way; never learned from.
@@ -65,9 +68,13 @@ def fit(
             factor.
         freeze: Groups ("networks", "prior", "rows") or parts ("prior", "factors", "posterior",
             "auxiliary") whose parameters stay as they are.
-        components: "data": F_j over all data; "batch": over the minibatch, which is cheaper and biased.
+        components: What F_j averages over: "data", all of them; "batch", the minibatch, which is cheaper and
+            biased; `rpm_jax.normalizers.queue(length)`, the minibatch and the last data before it. None:
+            "data", but "batch" where likelihoods are exact and there are more than 4 minibatches.
         replacement: Whether minibatches are drawn with replacement.
         em: Whether to hold q fixed in the gradients of prior and factors (`RPM.bound`).
+        update: A pure function (params, data, fraction of the run done) -> params, applied after every
+            `steps_per_call` steps: a closed-form M-step (`rpm_jax.train.maximise_prior`), a projection.
         warm_start: Steps on the posterior and auxiliary strategies first; None: 200 steps to match each
             network among them, none for tables, which start matched. `WarmStart()` for none at all.
         early_stopping: When to stop before `num_steps`.
@@ -95,6 +102,7 @@ def fit(
         components=components,
         replacement=replacement,
         em=em,
+        update=update,
         warm_start=warm_start,
         early_stopping=early_stopping,
         steps_per_call=steps_per_call,
@@ -108,7 +116,7 @@ def fit(
 
 
 def fit_seeds(
-    model: RPM,
+    model: Model,
     views: Any,
     *,
     keys: Array,

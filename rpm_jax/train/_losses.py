@@ -8,31 +8,83 @@ import jax.numpy as jnp
 from jax import Array
 
 from rpm_jax.data import Batch, Data
-from rpm_jax.model import RPM
+from rpm_jax.model import RPM, LocalLatentRPM, Model
+from rpm_jax.normalizers import Queue, QueueState
 
 
 @dataclass(frozen=True)
 class BoundLoss:
-    """Minus the mean bound of a batch.
+    """Minus the mean bound of a batch, with F_j over all data.
 
     Attributes:
         model: The model.
-        components: "data": F_j over all data; "batch": over the minibatch.
         em: See `RPM.bound`.
     """
 
-    model: RPM
-    components: str = "data"
+    model: Model
     em: bool = False
 
     def __call__(self, params: Any, batch: Batch, data: Data) -> Array:
         """The loss of a batch."""
-        if self.components == "batch":
-            weights = data.log_weights
-            if weights is not None:
-                weights = jax.nn.log_softmax(weights[batch.index])
-            data = Data(batch.views, batch.mask, weights)
-        return -jnp.mean(self.model.bound(params, batch, data, em=self.em))
+        if isinstance(self.model, RPM):
+            return -jnp.mean(self.model.bound(params, batch, data, em=self.em))
+        return -jnp.mean(self.model.bound(params, batch, data))
+
+
+@dataclass(frozen=True)
+class MinibatchLoss:
+    """Minus the mean bound of a batch, with F_j over the batch.
+
+    Attributes:
+        model: The model.
+        em: See `RPM.bound`.
+    """
+
+    model: Model
+    em: bool = False
+
+    def __call__(self, params: Any, batch: Batch, data: Data) -> Array:
+        """The loss of a batch."""
+        weights = data.log_weights
+        if weights is not None:
+            weights = jax.nn.log_softmax(weights[batch.index])
+        if isinstance(self.model, RPM):
+            return -jnp.mean(self.model.minibatch_bound(params, batch, weights, em=self.em))
+        if isinstance(self.model, LocalLatentRPM):
+            return -jnp.mean(self.model.minibatch_bound(params, batch, weights))
+        return -jnp.mean(self.model.bound(params, batch, Data(batch.views, batch.mask, weights)))
+
+
+@dataclass(frozen=True)
+class QueueLoss:
+    """Minus the mean bound of a batch, with F_j over the batch and a memory of earlier ones.
+
+    Attributes:
+        model: The model.
+        queue: The memory.
+    """
+
+    model: RPM
+    queue: Queue
+
+    def init_memory(self, params: Any, batch: Batch, data: Data) -> QueueState:
+        """An empty queue."""
+        del data
+        return self.model.queue_init(params, self.queue, batch)
+
+    def step(self, params: Any, batch: Batch, data: Data, memory: QueueState) -> tuple[Array, QueueState]:
+        """The loss of a batch, and the queue with its components."""
+        weights = None if data.log_weights is None else data.log_weights[batch.index]
+        bound, memory = self.model.queue_bound(params, batch, self.queue, memory, weights)
+        return -jnp.mean(bound), memory
+
+
+def bound_loss(model: Model, components: str | Queue, em: bool) -> Any:
+    """The loss for one choice of the components of F_j."""
+    if isinstance(components, Queue):
+        assert isinstance(model, RPM)
+        return QueueLoss(model, components)
+    return (MinibatchLoss if components == "batch" else BoundLoss)(model, em)
 
 
 @dataclass(frozen=True)

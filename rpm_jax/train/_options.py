@@ -5,15 +5,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from rpm_jax._checks import require_choice, require_positive_integer
-from rpm_jax.data import MIXTURES
+from rpm_jax.data import MIXTURES, Data
+from rpm_jax.normalizers import Queue
 from rpm_jax.train._engine import Loss
 from rpm_jax.train._optimizer import LEARNING_RATES, SCHEDULES
 from rpm_jax.train._run import Callback, EarlyStopping
 from rpm_jax.train._warm_start import WarmStart
 
 COMPONENTS = ("data", "batch")
-PARTS = ("factors", "posterior", "auxiliary")
-"""Parts of a model that are no group of parameters by themselves."""
 
 
 class FitOptions(NamedTuple):
@@ -29,19 +28,27 @@ class FitOptions(NamedTuple):
     learning_rates: Mapping[str, float] | None = None
     schedule: str | Callable[[Any], Any] = "cosine"
     freeze: Sequence[str] = ()
-    components: str = "data"
+    components: str | Queue | None = None
     replacement: bool = False
     em: bool = False
+    update: Callable[[Any, Data, Any], Any] | None = None
     warm_start: WarmStart | None = None
     early_stopping: EarlyStopping | None = None
     steps_per_call: int | None = None
     progress: bool = False
     callback: Callback | None = None
 
-    def check(self, size: int, hyperparameters: Mapping[str, Any]) -> None:
-        """Raise `ValueError` or `TypeError` for options that do not fit, with N = `size` data."""
+    def check(self, size: int, hyperparameters: Mapping[str, Any], parts: Sequence[str]) -> None:
+        """Raise `ValueError` or `TypeError` for options that do not fit.
+
+        Args:
+            size: N.
+            hyperparameters: See `fit_seeds`.
+            parts: The parts of the model's parameters.
+        """
         require_positive_integer("num_steps", self.num_steps)
-        require_choice("components", self.components, COMPONENTS)
+        if self.components is not None and not isinstance(self.components, Queue):
+            require_choice("components (or a rpm_jax.normalizers.queue)", self.components, COMPONENTS)
         require_choice("held_out_mixture", self.held_out_mixture, MIXTURES)
         if not callable(self.schedule):
             require_choice("schedule", self.schedule, SCHEDULES)
@@ -66,14 +73,16 @@ class FitOptions(NamedTuple):
                 raise TypeError(f"{name} must be an rpm_jax.{kind.__name__}, got {type(value).__name__}")
             if value is not None:
                 value.check()
-        if self.loss is not None and (self.em or self.components != "data"):
+        if self.loss is not None and (self.em or self.components is not None):
             raise ValueError("em and components are parts of the bound; got a loss in its place too")
+        if self.em and isinstance(self.components, Queue):
+            raise ValueError("em=True does not go together with a queue of components; give one of them")
         if isinstance(self.freeze, str):
             raise TypeError(
                 f"freeze must be a tuple or list of names, got {self.freeze!r}; pass ({self.freeze!r},)"
             )
         for name in self.freeze:
-            require_choice("freeze: name", name, (*LEARNING_RATES, *PARTS))
+            require_choice("freeze: name", name, (*LEARNING_RATES, *parts))
         self._check_optimizer(hyperparameters)
         if size < 2 or (self.components == "batch" and self.batch_size == 1):
             raise ValueError(

@@ -63,6 +63,7 @@ def run_steps(
     num_steps: int,
     steps_per_call: int,
     evaluate: Callable[[Any], Array] | None,
+    update: Callable[[Any, Array], Any] | None,
     early_stopping: EarlyStopping | None,
     progress: bool,
     callback: Callback | None,
@@ -76,6 +77,7 @@ def run_steps(
         num_steps: Of the run.
         steps_per_call: Between two looks.
         evaluate: params -> held-out bound (...), or None.
+        update: (params, fraction of the run) -> params, applied after each call, or None.
         early_stopping: See `EarlyStopping`.
         progress: Whether to show a progress bar.
         callback: See `Callback`.
@@ -100,6 +102,8 @@ def run_steps(
             bounds = np.where(np.isfinite(bounds), bounds, np.nan)
             train.append(bounds)
             done += number
+            if update is not None:
+                state = state._replace(params=update(state.params, jnp.asarray(done / num_steps)))
             recent = _nanmean(bounds)
             score = recent
             if evaluate is not None:

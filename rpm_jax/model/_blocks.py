@@ -1,0 +1,66 @@
+"""Networks evaluated on many data, block by block."""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+from rpm_jax.data import Data
+from rpm_jax.normalizers import Block
+
+BLOCK_INPUTS = 2**18
+"""Numbers of all views together that reach the networks at once, where data are evaluated in blocks."""
+
+
+def block_size(views: tuple[Array, ...]) -> int:
+    """How many data a block holds."""
+    return max(1, BLOCK_INPUTS // sum(math.prod(view.shape[1:]) for view in views))
+
+
+def map_blocks(function: Callable[[Any], Any], rows: Any, length: int) -> Any:
+    """Apply a function of arrays with first axis n to blocks of at most `length` of n rows."""
+    (size,) = {leaf.shape[0] for leaf in jax.tree.leaves(rows)}
+    whole = size // length * length
+    if size <= length:
+        return function(rows)
+    blocks = jax.tree.map(lambda leaf: leaf[:whole].reshape(-1, length, *leaf.shape[1:]), rows)
+    results = jax.tree.map(lambda leaf: leaf.reshape(whole, *leaf.shape[2:]), lax.map(function, blocks))
+    if whole == size:
+        return results
+    rest = function(jax.tree.map(lambda leaf: leaf[whole:], rows))
+    return jax.tree.map(lambda *parts: jnp.concatenate(parts), results, rest)
+
+
+class DataComponents(NamedTuple):
+    """The factors of data as mixture components, produced when a block of them is asked for.
+
+    Attributes:
+        factors: (views, mask) -> `Factors`.
+        data: N data.
+    """
+
+    factors: Callable[[tuple[Array, ...], Array | None], Any]
+    data: Data
+
+    @property
+    def size(self) -> int:
+        """N."""
+        return self.data.size
+
+    @property
+    def block_size(self) -> int:
+        """How many to ask for at a time."""
+        return block_size(self.data.views)
+
+    def block(self, start: int | Array, length: int) -> Block:
+        """The components start..start + length − 1."""
+
+        def rows(array: Array) -> Array:
+            return lax.dynamic_slice_in_dim(array, start, length)
+
+        views, mask = jax.tree.map(rows, (self.data.views, self.data.mask))
+        factors = self.factors(views, mask)
+        return Block(factors.natural, factors.log_scale)

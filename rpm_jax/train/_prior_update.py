@@ -1,0 +1,65 @@
+"""Closed-form M-steps of the prior between gradient steps of everything else."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from jax import Array
+
+from rpm_jax.data import Data
+from rpm_jax.model import RPM
+
+
+@dataclass(frozen=True)
+class MaximisePrior:
+    """Set the prior to its maximum-likelihood value given the posterior of all data.
+
+    Attributes:
+        model: The model; its prior's specification has `maximise(params, posterior, ...)`.
+        pseudo_count: Of a symmetric Dirichlet prior on every distribution that is counted.
+        perturbation: The weight of the uniform distribution in the new transitions at the start of the run;
+            it falls linearly to 0.
+    """
+
+    model: RPM
+    pseudo_count: float
+    perturbation: float
+
+    def __call__(self, params: dict[str, Any], data: Data, fraction: Array) -> dict[str, Any]:
+        """Parameters with the prior maximised."""
+        posterior = self.model.posterior(params, data)
+        spec: Any = self.model.prior_spec
+        prior = spec.maximise(
+            params["prior"],
+            posterior,
+            pseudo_count=self.pseudo_count,
+            perturbation=self.perturbation * (1.0 - fraction),
+        )
+        return {**params, "prior": prior}
+
+
+def maximise_prior(model: RPM, *, pseudo_count: float = 0.0, perturbation: float = 0.0) -> MaximisePrior:
+    """An `update` for `fit`: the prior's closed-form M-step (Baum-Welch for a hidden Markov prior).
+
+    Use it together with `freeze=("prior",)`, so that gradient steps leave the prior alone.
+
+    Args:
+        model: An RPM whose prior's specification has a closed-form M-step, such as `priors.hidden_markov`.
+        pseudo_count: Added to every expected count.
+        perturbation: The initial weight of uniform transitions, which keeps states from collapsing early on;
+            it falls to 0 over the run.
+
+    Raises:
+        TypeError: For a prior without a closed-form M-step.
+        ValueError: For weights out of range.
+    """
+    if not hasattr(model.prior_spec, "maximise"):
+        raise TypeError(
+            f"model: its prior {type(model.prior_spec).__name__} has no closed-form M-step (no method "
+            "maximise(params, posterior)); learn it by gradient, the default"
+        )
+    if not pseudo_count >= 0 or not 0 <= perturbation < 1:
+        raise ValueError(
+            "pseudo_count must be at least 0 and perturbation in [0, 1), got "
+            f"{pseudo_count} and {perturbation}"
+        )
+    return MaximisePrior(model, float(pseudo_count), float(perturbation))

@@ -1,0 +1,380 @@
+"""RPMs with categorical latents: exact bounds, streamed, minibatch and queued mixtures."""
+
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import rpm_jax as rpm
+from rpm_jax import objectives
+from rpm_jax.expfam import Categorical, DiagonalGaussian
+from rpm_jax.factors import Recognition, per_view
+from rpm_jax.model import _blocks
+from rpm_jax.networks import MLP, PointwiseMLP
+
+COMPILE_QUICKLY = True
+KEY = jax.random.key(0)
+REFERENCE = pathlib.Path(__file__).parents[1] / "reference"
+STATES = 3
+PRIOR = rpm.priors.static(Categorical(np.array([0.3, 0.0, -0.4])), learnable=True)
+
+
+def clustered_views(seed=0, size=12, num_views=2):
+    """Views of one of three states, with noise."""
+    rng = np.random.default_rng(seed)
+    z = rng.integers(0, STATES, size)
+    return tuple(
+        np.eye(STATES)[z] @ rng.normal(size=(STATES, 2)) + 0.1 * rng.normal(size=(size, 2))
+        for _ in range(num_views)
+    )
+
+
+VIEWS = clustered_views()
+DATA = rpm.as_data(VIEWS)
+EVERYTHING = DATA.batch(jnp.arange(DATA.size))
+MODEL = rpm.RPM(PRIOR, per_view(MLP((4,))))
+PARAMS = MODEL.init(KEY, DATA)
+
+
+class Given:
+    """The views are the logits."""
+
+    def init(self, key, views, sites):
+        return {}
+
+    def apply(self, params, views, sites):
+        logits = jnp.stack([v if v.ndim == 3 else v[:, None] for v in views], axis=1)
+        return Recognition(Categorical(logits))
+
+
+def test_defaults_are_exact():
+    assert isinstance(MODEL.posterior_strategy, type(rpm.posteriors.exact()))
+    assert isinstance(MODEL.auxiliary_strategy, type(rpm.auxiliaries.exact()))
+    gaussian = rpm.priors.static(DiagonalGaussian(np.zeros(1), -0.5 * np.ones(1)))
+    assert not rpm.RPM(gaussian, per_view(MLP((4,)))).one_hot
+    for arguments in ((rpm.posteriors.exact(), None), (None, rpm.auxiliaries.exact())):
+        with pytest.raises(ValueError, match=r"exact\(\) needs a prior whose sites have one-hot statistics"):
+            rpm.RPM(gaussian, per_view(MLP((4,))), *arguments)
+
+
+@pytest.fixture(scope="module")
+def by_hand():
+    """The likelihood and posterior of natural parameters that the model's networks give."""
+    factors = MODEL.factors(PARAMS, DATA.views).natural
+    prior = MODEL.prior(PARAMS)
+    return factors, prior, objectives.exact_posterior(prior, factors, factors)
+
+
+def test_factors_are_the_networks_alone():
+    """No prior is added to logits: with a biased prior and zero networks the factors are uniform."""
+    (group,) = PARAMS["factors"]
+    group = {**group, "network": jax.tree.map(jnp.zeros_like, group["network"])}
+    factors = MODEL.factors({**PARAMS, "factors": (group,)}, DATA.views)
+    np.testing.assert_allclose(factors.natural.probabilities, 1 / STATES)
+
+
+def test_bound_is_the_likelihood(by_hand):
+    factors, prior, posterior = by_hand
+    bound = MODEL.bound(PARAMS, EVERYTHING, DATA)
+    np.testing.assert_allclose(bound, objectives.exact_log_likelihood(prior, factors, factors), rtol=1e-12)
+    np.testing.assert_allclose(MODEL.mean_bound(PARAMS, DATA, DATA), bound.mean(), rtol=1e-12)
+    got = MODEL.posterior(PARAMS, DATA).sites.probabilities
+    np.testing.assert_allclose(got, posterior.sites.probabilities, atol=1e-12)
+
+
+@pytest.mark.parametrize("mixture", ["train", "given", "both"])
+def test_new_data(mixture, by_hand):
+    factors, prior, _ = by_hand
+    views = clustered_views(seed=1, size=5)
+    new = MODEL.factors(PARAMS, views).natural
+    joined = Categorical(jnp.concatenate([factors.logits, new.logits]))
+    components = {"train": factors, "given": new, "both": joined}[mixture]
+    want = objectives.exact_posterior(prior, new, components)
+    got = MODEL.infer(PARAMS, views, data=DATA, mixture=mixture)
+    np.testing.assert_allclose(got.sites.probabilities, want.sites.probabilities, atol=1e-12)
+    bound = MODEL.evaluate(PARAMS, views, data=DATA, mixture=mixture)
+    np.testing.assert_allclose(bound, want.log_normalizer, rtol=1e-12)
+
+
+def test_new_data_need_the_old():
+    with pytest.raises(ValueError, match="F_j with mixture='train' is made of the data of the fit"):
+        MODEL.infer(PARAMS, VIEWS)
+
+
+def test_networks_in_blocks(monkeypatch):
+    """Five data at a time, the last block smaller: value and gradient as with all at once."""
+
+    def value(params):
+        return MODEL.bound(params, EVERYTHING, DATA).mean()
+
+    expected = jax.value_and_grad(value)(PARAMS)
+    posterior = MODEL.posterior(PARAMS, DATA).sites.probabilities
+    monkeypatch.setattr(_blocks, "BLOCK_INPUTS", 5 * 4)
+    assert _blocks.block_size(DATA.views) == 5
+    got = jax.value_and_grad(value)(PARAMS)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-12), got, expected)
+    other = rpm.RPM(PRIOR, per_view(MLP((4,))))
+    np.testing.assert_allclose(other.posterior(PARAMS, DATA).sites.probabilities, posterior, atol=1e-12)
+    np.testing.assert_allclose(other.mean_bound(PARAMS, DATA, DATA), expected[0], rtol=1e-12)
+    mask = np.random.default_rng(0).random((DATA.size, 2)) < 0.7
+    masked = rpm.as_data(VIEWS, mask)
+    in_blocks = other.bound(PARAMS, EVERYTHING, masked)
+    monkeypatch.undo()
+    np.testing.assert_allclose(in_blocks, other.bound(PARAMS, EVERYTHING, masked), rtol=1e-12)
+
+
+def test_minibatch_and_all_data():
+    """Over a batch that holds all data the approximation is none; F over part of them is another."""
+    exact = MODEL.bound(PARAMS, EVERYTHING, DATA)
+    np.testing.assert_allclose(MODEL.minibatch_bound(PARAMS, EVERYTHING), exact, rtol=1e-12)
+    batch = DATA.batch(jnp.arange(5))
+    want = MODEL.bound(PARAMS, batch, rpm.Data(batch.views))
+    np.testing.assert_allclose(MODEL.minibatch_bound(PARAMS, batch), want, rtol=1e-12)
+    weights = jax.nn.log_softmax(jnp.arange(5.0))
+    want = MODEL.bound(PARAMS, batch, rpm.Data(batch.views, None, weights))
+    np.testing.assert_allclose(MODEL.minibatch_bound(PARAMS, batch, weights), want, rtol=1e-12)
+
+
+def test_minibatch_bias():
+    """log F over a minibatch is too low on average, so log w is too high, by less in larger batches."""
+    rng = np.random.default_rng(0)
+    data = rpm.as_data(clustered_views(seed=3, size=64))
+    model = rpm.RPM(rpm.priors.static(Categorical(np.zeros(STATES))), per_view(MLP((4,))))
+    params = jax.tree.map(lambda leaf: 2.0 * leaf, model.init(KEY, data))
+    exact = float(model.mean_bound(params, data, data))
+
+    @jax.jit
+    def mean_value(index):
+        return jax.vmap(lambda i: model.minibatch_bound(params, data.batch(i)).mean())(index).mean()
+
+    bias = []
+    for size in (4, 16, 64):
+        index = np.stack([rng.permutation(64)[:size] for _ in range(200)])
+        bias.append(float(mean_value(jnp.asarray(index))) - exact)
+    assert bias[0] > 2 * bias[1] > 0
+    np.testing.assert_allclose(bias[2], 0.0, atol=1e-10)
+
+
+def test_queue_holds_the_last_components():
+    """After all data went through it, F is that over all data, and only the batch has a gradient."""
+    queue = rpm.normalizers.queue(8)
+    first, second, third = (DATA.batch(jnp.arange(i, i + 4)) for i in (0, 4, 8))
+    state = MODEL.queue_init(PARAMS, queue, first)
+    bound, state = MODEL.queue_bound(PARAMS, first, queue, state)
+    np.testing.assert_allclose(bound, MODEL.minibatch_bound(PARAMS, first), rtol=1e-12)
+    _, state = MODEL.queue_bound(PARAMS, second, queue, state)
+
+    def value(params):
+        return MODEL.queue_bound(params, third, queue, state)[0].mean()
+
+    got, slope = jax.value_and_grad(value)(PARAMS)
+    np.testing.assert_allclose(got, MODEL.bound(PARAMS, third, DATA).mean(), rtol=1e-12)
+
+    def stopped(params):
+        others = jax.lax.stop_gradient(MODEL.factors(params, tuple(v[:8] for v in DATA.views)).natural)
+        own = MODEL.factors(params, third.views).natural
+        mixture = Categorical(jnp.concatenate([others.logits, own.logits]))
+        return objectives.exact_log_likelihood(MODEL.prior(params), own, mixture).mean()
+
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-12), slope, jax.grad(stopped)(PARAMS))
+    # A fourth batch takes the place of the first.
+    _, state = MODEL.queue_bound(PARAMS, third, queue, state)
+    held = np.sort(np.asarray(state.natural.logits[:, 0, 0, 0]))
+    logits = MODEL.factors(PARAMS, DATA.views).natural.logits[4:, 0, 0, 0]
+    np.testing.assert_allclose(held, np.sort(logits), atol=1e-12)
+
+
+def test_queue_of_masked_and_weighted_unnormalised_gaussians():
+    """Any family, missing components, weights and scales."""
+    prior = rpm.priors.static(DiagonalGaussian(np.zeros(1), -0.5 * np.ones(1)))
+    model = rpm.RPM(prior, per_view(MLP((4,)), kind="unnormalised"))
+    mask = np.ones((12, 2), bool)
+    mask[[1, 5, 9], [0, 1, 0]] = False
+    weights = jax.nn.log_softmax(jnp.arange(12.0) / 6)
+    data = rpm.as_data(VIEWS, mask, weights)
+    params = model.init(KEY, data)
+    queue = rpm.normalizers.queue(6)
+    state = model.queue_init(params, queue, data.batch(jnp.arange(6)))
+    _, state = model.queue_bound(params, data.batch(jnp.arange(6)), queue, state, weights[:6])
+    batch = data.batch(jnp.arange(6, 12))
+    bound, _ = model.queue_bound(params, batch, queue, state, weights[6:])
+    np.testing.assert_allclose(bound, model.bound(params, batch, data), rtol=1e-10)
+
+
+def test_em_gradient_is_the_gradient_of_the_likelihood():
+    """Fisher's identity: with the exact posterior held fixed, the free energy has the same slope."""
+    plain, held = (
+        jax.grad(lambda params, em=em: MODEL.bound(params, EVERYTHING, DATA, em=em).mean())(PARAMS)
+        for em in (False, True)
+    )
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-12), plain, held)
+
+
+@pytest.mark.parametrize("posterior", ["conjugate", "saturated", "amortized"])
+def test_other_posteriors_lie_below(posterior):
+    strategy = {
+        "conjugate": rpm.posteriors.conjugate(),
+        "saturated": rpm.posteriors.saturated(),
+        "amortized": rpm.posteriors.amortized(rpm.networks.concatenated(MLP((4,)))),
+    }[posterior]
+    model = rpm.RPM(PRIOR, per_view(MLP((4,))), strategy)
+    params = model.init(KEY, DATA)
+    likelihood = MODEL.bound({**params, "posterior": {}}, EVERYTHING, DATA)
+    bound = model.bound(params, EVERYTHING, DATA)
+    if posterior == "saturated":  # its rows start at the exact potentials
+        np.testing.assert_allclose(bound, likelihood, rtol=1e-10)
+        return
+    assert np.all(bound < likelihood)
+    factors, prior = model.factors(params, DATA.views).natural, model.prior(params)
+    if posterior == "conjugate":
+        potentials = objectives.conjugate_potentials(factors, prior.sites())
+        want = objectives.free_energy(prior, factors, factors, potentials=potentials)
+        # The conjugate potentials of unnormalised logits differ by a constant.
+        np.testing.assert_allclose(bound, want, rtol=1e-10)
+        inner = rpm.RPM(PRIOR, per_view(MLP((4,))), strategy, rpm.auxiliaries.posterior())
+        assert np.all(inner.bound(params, EVERYTHING, DATA) <= bound + 1e-12)
+
+
+@pytest.mark.parametrize("kind", ["normalised", "scaled", "unnormalised"])
+def test_kinds_of_factors(kind):
+    """f = softmax(g), exp(h) softmax(g) and exp(g + h)."""
+    model = rpm.RPM(PRIOR, per_view(MLP((4,), STATES + (kind != "normalised")), kind=kind))
+    params = model.init(KEY, DATA)
+    network = model.factor_spec._prepare(DATA.views, model.prior(params).sites())[1][0].network
+    outputs = jnp.stack(
+        [
+            network.apply(jax.tree.map(lambda leaf, j=j: leaf[j], params["factors"][0]), DATA.views[j])
+            for j in range(2)
+        ],
+        axis=1,
+    )
+    log_f = {
+        "normalised": lambda: jax.nn.log_softmax(outputs),
+        "scaled": lambda: jax.nn.log_softmax(outputs[..., :-1]) + outputs[..., -1:],
+        "unnormalised": lambda: outputs[..., :-1] + outputs[..., -1:],
+    }[kind]()
+    joint = (
+        jnp.sum(log_f - jnp.log(jnp.exp(log_f).mean(0)), axis=1)
+        + model.prior(params).natural.log_probabilities
+    )
+    want = jax.nn.logsumexp(joint, axis=1)
+    np.testing.assert_allclose(model.bound(params, EVERYTHING, DATA), want, rtol=1e-10)
+    with pytest.raises(ValueError, match="kind must be one of 'normalised', 'scaled', 'unnormalised'"):
+        per_view(MLP((4,)), kind="free")
+
+
+def test_generative_side():
+    """p(x_j^n|z) is the softmax over the data of log f; draws of views given z follow it."""
+    factors = MODEL.factors(PARAMS, DATA.views).natural
+    weights = MODEL.component_log_weights(PARAMS, DATA, jnp.array([1]))
+    np.testing.assert_allclose(
+        weights[..., 0], jax.nn.log_softmax(factors.log_probabilities[:, :, 0, 1], axis=0), rtol=1e-10
+    )
+    draw = MODEL.sample(PARAMS, DATA, jax.random.key(3), (4000,))
+    assert draw.latents.shape == (4000, 1)
+    chosen = draw.indices[draw.latents[:, 0] == 1][:, 0, 0]
+    frequency = np.bincount(chosen, minlength=12) / len(chosen)
+    np.testing.assert_allclose(frequency, jnp.exp(weights[:, 0, 0]), atol=0.03)
+
+
+REFERENCE_HMM = np.load(REFERENCE / "rpm_hmm.npz")
+
+
+def test_hidden_markov_model_with_pooled_mixtures():
+    """The AISTATS-2023 code's chain: J = 1, F over time; likelihood and marginals."""
+    ref = REFERENCE_HMM
+    prior = rpm.priors.HiddenMarkov(np.log(ref["initial"]), np.log(ref["transition"]), len(ref["logits"]))
+    model = rpm.RPM(prior, Given(), pooled=True)
+    data = rpm.Data((jnp.asarray(ref["logits"])[None],))
+    params = {"prior": {}, "factors": {}, "posterior": {}, "auxiliary": {}}
+    bound = model.bound(params, data.batch(jnp.arange(1)), data)
+    np.testing.assert_allclose(bound, ref["free_energy"], rtol=1e-10)
+    posterior = model.posterior(params, data)
+    np.testing.assert_allclose(posterior.sites.probabilities[0], ref["marginals"], atol=1e-10)
+    np.testing.assert_allclose(posterior.pairwise()[0], ref["pairwise"], atol=1e-10)
+
+
+def test_pooled_mixtures_with_missing_view_times_by_hand():
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(2, 4, 3, STATES))  # J, N, T, K
+    mask = rng.random((4, 2, 3)) < 0.7
+    weights = jax.nn.log_softmax(jnp.asarray(rng.normal(size=4)))
+    prior = rpm.priors.HiddenMarkov(np.zeros(STATES), rng.normal(size=(STATES, STATES)), 3)
+    model = rpm.RPM(prior, Given(), pooled=True)
+    data = rpm.as_data(tuple(logits), mask, weights)
+    params = {"prior": {}, "factors": {}, "posterior": {}, "auxiliary": {}}
+    got = model.bound(params, data.batch(jnp.arange(4)), data)
+    f = np.asarray(jax.nn.softmax(logits))
+    evidence = np.zeros((4, 3, STATES))
+    for j in range(2):
+        w = np.exp(weights)[:, None] * mask[:, j]
+        mixture = np.einsum("nt,ntk->k", w / w.sum(), f[j])
+        evidence += np.where(mask[:, j, :, None], np.log(f[j] / mixture), 0.0)
+    np.testing.assert_allclose(got, prior.condition(Categorical(evidence)).log_normalizer, rtol=1e-10)
+
+
+def switching_views(seed=0, size=6, sites=8):
+    """Sequences of three sticky states, seen with noise, (N, T, 2)."""
+    rng = np.random.default_rng(seed)
+    z = np.cumsum(rng.random((size, sites)) < 0.3, axis=1) % STATES
+    return (np.eye(STATES)[z] @ rng.normal(size=(STATES, 2)) + 0.1 * rng.normal(size=(size, sites, 2)),)
+
+
+def test_closed_form_prior_between_steps():
+    """Baum-Welch for the prior and gradient steps for the networks; no M-step lowers the likelihood."""
+    views = switching_views()
+    data = rpm.as_data(views)
+    model = rpm.RPM(rpm.priors.hidden_markov(STATES, 8), per_view(PointwiseMLP((4,))), pooled=True)
+    params = model.init(KEY, data)
+    update = rpm.train.maximise_prior(model)
+    values = [float(model.mean_bound(params, data, data))]
+    for _ in range(4):
+        params = update(params, data, jnp.asarray(0.0))
+        values.append(float(model.mean_bound(params, data, data)))
+    assert np.all(np.diff(values) >= -1e-9)
+    assert values[-1] > values[0]
+    fit = rpm.fit(
+        model,
+        views,
+        key=KEY,
+        num_steps=40,
+        steps_per_call=20,
+        freeze=("prior",),
+        update=rpm.train.maximise_prior(model, perturbation=0.4),
+    )
+    assert fit.bound > values[0]
+    assert not np.allclose(fit.params["prior"]["transition"], model.init(KEY, data)["prior"]["transition"])
+    gaussian = rpm.RPM(rpm.priors.gaussian_process(np.arange(8.0)), per_view(PointwiseMLP((4,))))
+    with pytest.raises(TypeError, match="has no closed-form M-step"):
+        rpm.train.maximise_prior(gaussian)
+    with pytest.raises(ValueError, match="perturbation in"):
+        rpm.train.maximise_prior(model, perturbation=1.5)
+
+
+@pytest.mark.parametrize("components", ["data", "batch", rpm.normalizers.queue(16)], ids=str)
+def test_fits_with_every_kind_of_components(components):
+    data = rpm.as_data(clustered_views(size=40))
+    start = MODEL.init(KEY, data)
+    fit = rpm.fit(MODEL, data, key=KEY, params=start, num_steps=60, batch_size=10, components=components)
+    assert MODEL.mean_bound(start, data, data) + 0.1 < fit.bound <= np.log(STATES)
+
+
+def test_options_that_do_not_go_together():
+    queue = rpm.normalizers.queue(16)
+    with pytest.raises(ValueError, match="em=True does not go together with a queue"):
+        rpm.fit(MODEL, VIEWS, key=KEY, num_steps=1, em=True, components=queue)
+    with pytest.raises(ValueError, match=r"components .*must be one of 'data', 'batch', got 'queue'"):
+        rpm.fit(MODEL, VIEWS, key=KEY, num_steps=1, components="queue")
+    with pytest.raises(ValueError, match="length must be a positive integer, got 0"):
+        rpm.normalizers.queue(0)
+    local = rpm.LocalLatentRPM(PRIOR, per_view(MLP((4,))), num_local_states=2)
+    with pytest.raises(TypeError, match=r"need an rpm_jax\.RPM as the model, got LocalLatentRPM"):
+        rpm.fit(local, VIEWS, key=KEY, num_steps=1, components=queue)
+
+
+def test_sweep_picks_by_likelihood():
+    sweep = rpm.fit_seeds(MODEL, VIEWS, keys=jax.random.split(KEY, 3), num_steps=20)
+    assert sweep.bound.shape == (3,)
+    assert sweep.best().bound == sweep.bound.max()

@@ -1,0 +1,122 @@
+"""Models with local latents, and with one factor of all views."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import rpm_jax as rpm
+from rpm_jax import objectives
+from rpm_jax.expfam import Categorical, DiagonalGaussian
+from rpm_jax.factors import per_view
+from rpm_jax.model import _blocks
+from rpm_jax.networks import MLP, concatenated
+
+COMPILE_QUICKLY = True
+KEY = jax.random.key(0)
+PRIOR = rpm.priors.static(Categorical(np.zeros(3)), learnable=True)
+
+
+def views(seed=0, size=6):
+    rng = np.random.default_rng(seed)
+    z = rng.integers(0, 3, size)
+    return tuple(np.eye(3)[z] @ rng.normal(size=(3, 2)) + 0.1 * rng.normal(size=(size, 2)) for _ in range(2))
+
+
+DATA = rpm.as_data(views())
+EVERYTHING = DATA.batch(jnp.arange(DATA.size))
+LOCAL = rpm.LocalLatentRPM(PRIOR, per_view(MLP((4,))), num_local_states=2)
+JOINT = rpm.JointRPM(PRIOR, concatenated(MLP((4,))))
+
+
+def test_local_bound_by_its_objective():
+    params = LOCAL.init(KEY, DATA)
+    factors, weights = LOCAL._factors(params, DATA.views)
+    assert factors.logits.shape == (6, 2, 1, 2, 3)
+    local = Categorical(params["local_priors"])
+    want = objectives.local_latents(
+        LOCAL.prior_spec.apply(params["prior"]), factors, weights, local, factors, weights
+    )
+    np.testing.assert_allclose(LOCAL.bound(params, EVERYTHING, DATA), want.log_likelihood, rtol=1e-12)
+    np.testing.assert_allclose(LOCAL.minibatch_bound(params, EVERYTHING), want.log_likelihood, rtol=1e-12)
+    got = LOCAL.infer(params, DATA)
+    np.testing.assert_allclose(
+        got.local_posteriors.probabilities, want.local_posteriors.probabilities, atol=1e-12
+    )
+
+
+def test_one_local_state_is_no_local_latent():
+    """With L = 1 the likelihood is that of an RPM, up to the empirical marginals 1/N of each view."""
+    model = rpm.LocalLatentRPM(PRIOR, per_view(MLP((4,))), num_local_states=1)
+    params = model.init(KEY, DATA)
+    factors, _ = model._factors(params, DATA.views)
+    plain = Categorical(factors.logits[..., 0, :])
+    prior = model.prior_spec.apply(params["prior"])
+    want = objectives.exact_log_likelihood(prior, plain, plain) - 2 * np.log(6)
+    np.testing.assert_allclose(model.bound(params, EVERYTHING, DATA), want, rtol=1e-12)
+
+
+def test_joint_bound_by_hand(monkeypatch):
+    """F over all 36 pairs of views, also in blocks."""
+    params = JOINT.init(KEY, DATA)
+    network = JOINT._sized(JOINT.prior_spec.apply(params["prior"]).sites())
+
+    def log_f(pairs):
+        outputs = network.apply(params["factors"], pairs)
+        return jax.nn.log_softmax(outputs[:, :3]) + outputs[:, 3:]
+
+    pairs = np.array(list(itertools.product(range(6), repeat=2)))
+    mixture = jnp.log(jnp.exp(log_f((DATA.views[0][pairs[:, 0]], DATA.views[1][pairs[:, 1]]))).mean(0))
+    prior = JOINT.prior_spec.apply(params["prior"]).natural.log_probabilities
+    want = jax.nn.logsumexp(prior + log_f(DATA.views) - mixture, axis=1)
+    np.testing.assert_allclose(JOINT.bound(params, EVERYTHING, DATA), want, rtol=1e-12)
+    monkeypatch.setattr(_blocks, "BLOCK_INPUTS", 4 * 10)
+    np.testing.assert_allclose(JOINT.bound(params, EVERYTHING, DATA), want, rtol=1e-12)
+    np.testing.assert_allclose(JOINT.posterior(params, DATA).log_normalizer, want, rtol=1e-12)
+
+
+def test_random_combinations_come_close():
+    params = JOINT.init(KEY, DATA)
+    few = rpm.JointRPM(PRIOR, concatenated(MLP((4,))), combinations=4000)
+    np.testing.assert_allclose(
+        few.bound(params, EVERYTHING, DATA), JOINT.bound(params, EVERYTHING, DATA), atol=0.05
+    )
+
+
+@pytest.mark.parametrize("model", [LOCAL, JOINT], ids=["local", "joint"])
+@pytest.mark.parametrize("components", ["data", "batch"])
+def test_they_learn(model, components):
+    data = views(size=24)
+    fit = rpm.fit(model, data, key=KEY, num_steps=40, batch_size=12, components=components)
+    start = model.mean_bound(model.init(KEY, rpm.as_data(data)), rpm.as_data(data), rpm.as_data(data))
+    assert fit.bound > start + 0.1
+    assert fit.history.skipped == 0
+    sweep = rpm.fit_seeds(model, data, keys=jax.random.split(KEY, 2), num_steps=2, batch_size=12)
+    assert sweep.bound.shape == (2,)
+
+
+def test_cost_is_checked_before_memory_is_taken():
+    big = rpm.as_data(tuple(np.zeros((2000, 1)) for _ in range(3)))
+    params = JOINT.init(KEY, big)
+    with pytest.raises(ValueError, match=r"N\^J = 8e\+09 components, more than the limit"):
+        JOINT.bound(params, big.batch(jnp.arange(2)), big)
+
+
+def test_what_does_not_fit():
+    gaussian = rpm.priors.static(DiagonalGaussian(np.zeros(1), -0.5 * np.ones(1)))
+    with pytest.raises(TypeError, match="prior must have Categorical sites, got DiagonalGaussian"):
+        rpm.LocalLatentRPM(gaussian, per_view(MLP((4,))), num_local_states=2)
+    with pytest.raises(TypeError, match="prior must have Categorical sites, got DiagonalGaussian"):
+        rpm.JointRPM(gaussian, concatenated(MLP((4,))))
+    with pytest.raises(TypeError, match="factors must be normalised and made by"):
+        rpm.LocalLatentRPM(PRIOR, per_view(MLP((4,)), kind="scaled"), num_local_states=2)
+    with pytest.raises(ValueError, match="num_local_states must be a positive integer"):
+        rpm.LocalLatentRPM(PRIOR, per_view(MLP((4,))), num_local_states=0)
+    masked = rpm.as_data(views(), np.ones((6, 2), bool))
+    for model in (LOCAL, JOINT):
+        with pytest.raises(ValueError, match="leave out mask and log_weights"):
+            model.init(KEY, masked)
+    with pytest.raises(ValueError, match="combinations"):
+        rpm.JointRPM(PRIOR, concatenated(MLP((4,))), combinations=0)
