@@ -1,6 +1,7 @@
 """A model with a local latent in every view next to the common one."""
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -56,16 +57,24 @@ class LocalLatentRPM:
     Args:
         prior: A prior with Categorical sites, or its specification.
         factors: From `rpm_jax.factors.per_view` or `shared`; their networks give the logits of f and of α.
-        num_local_states: L, the local states of every view.
+        num_local_states: L, the local states of every view, or a sequence of one number for each view.
     """
 
     prior_spec: PriorSpec
     factor_spec: NetworkFactors
-    num_local_states: int
+    num_local_states: tuple[int, ...]
     one_hot: bool = True
 
-    def __init__(self, prior: Prior | PriorSpec, factors: NetworkFactors, *, num_local_states: int) -> None:
-        require_positive_integer("num_local_states", num_local_states)
+    def __init__(
+        self,
+        prior: Prior | PriorSpec,
+        factors: NetworkFactors,
+        *,
+        num_local_states: int | Sequence[int],
+    ) -> None:
+        numbers = (num_local_states,) if isinstance(num_local_states, int) else tuple(num_local_states)
+        for number in numbers:
+            require_positive_integer("num_local_states", number)
         if not isinstance(factors, NetworkFactors) or factors.kind != "normalised":
             raise TypeError(
                 "factors must be normalised and made by rpm_jax.factors.per_view(network) or "
@@ -75,9 +84,9 @@ class LocalLatentRPM:
         if not initial_sites(spec).one_hot:
             raise TypeError(f"prior must have Categorical sites, got {type(initial_sites(spec)).__name__}")
         object.__setattr__(self, "prior_spec", spec)
-        output = LocalOutputs(num_local_states)
+        output = LocalOutputs(max(numbers))
         object.__setattr__(self, "factor_spec", dataclasses.replace(factors, output=output))
-        object.__setattr__(self, "num_local_states", num_local_states)
+        object.__setattr__(self, "num_local_states", numbers)
 
     def init(self, key: Array, data: Any) -> dict[str, Any]:
         """Initial parameters for these data, which must be complete."""
@@ -85,7 +94,13 @@ class LocalLatentRPM:
         prior_key, factor_key, local_key = jax.random.split(key, 3)
         prior = self.prior_spec.init(prior_key)
         sites = self.prior_spec.apply(prior).sites()
-        shape = (len(data.views), self.num_local_states)
+        num_views = len(data.views)
+        if len(self.num_local_states) not in (1, num_views):
+            raise ValueError(
+                f"num_local_states must be one number or one for each of J = {num_views} views, got "
+                f"{self.num_local_states}"
+            )
+        shape = (num_views, max(self.num_local_states))
         return {
             "prior": prior,
             "factors": self.factor_spec.init(factor_key, data.views, sites),
@@ -156,7 +171,9 @@ class LocalLatentRPM:
 
     def _solve(self, params: dict, factors: Any, mixture: Any) -> LocalLatents:
         prior = self.prior_spec.apply(params["prior"])
-        (logits, weights), local_priors = factors, Categorical(params["local_priors"])
+        logits, weights = factors
+        exists = jnp.arange(max(self.num_local_states)) < jnp.asarray(self.num_local_states)[:, None]
+        local_priors = Categorical(jnp.where(exists, params["local_priors"], -jnp.inf))
         return local_latents(prior, logits, weights, local_priors, *mixture)
 
 

@@ -6,6 +6,7 @@ from rpm_jax.plots._examples import patches_by_topic, samples_per_state
 from rpm_jax.plots._matrices import confusion_matrices, matched_columns, matrix_pair
 from rpm_jax.plots._maze import maze_map
 from rpm_jax.plots._mixtures import prior_against_mixtures
+from rpm_jax.plots._points import labelled_points
 from rpm_jax.plots._proportions import topic_proportions
 from rpm_jax.plots._style import (
     BLACK,
@@ -36,6 +37,7 @@ __all__ = [
     "bound_history",
     "confusion_matrices",
     "drift",
+    "labelled_points",
     "learning_curves",
     "matched_columns",
     "matrix_pair",

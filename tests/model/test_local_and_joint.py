@@ -58,6 +58,18 @@ def test_one_local_state_is_no_local_latent():
     np.testing.assert_allclose(model.bound(params, EVERYTHING, DATA), want, rtol=1e-12)
 
 
+def test_different_numbers_of_local_states():
+    """A view with fewer of them never uses the others, and no gradient is NaN."""
+    model = rpm.LocalLatentRPM(PRIOR, per_view(MLP((4,))), num_local_states=(1, 2))
+    params = model.init(KEY, DATA)
+    got = model.infer(params, DATA)
+    np.testing.assert_array_equal(got.local_posteriors.probabilities[:, 0, 0], np.tile([1.0, 0.0], (6, 1)))
+    slope = jax.grad(lambda params: model.bound(params, EVERYTHING, DATA).mean())(params)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(slope))
+    with pytest.raises(ValueError, match=r"one for each of J = 2 views, got \(1, 2, 3\)"):
+        rpm.LocalLatentRPM(PRIOR, per_view(MLP((4,))), num_local_states=(1, 2, 3)).init(KEY, DATA)
+
+
 def test_joint_bound_by_hand(monkeypatch):
     """F over all 36 pairs of views, also in blocks."""
     params = JOINT.init(KEY, DATA)
