@@ -10,17 +10,20 @@ from rpm_jax.networks._base import (
     standardised,
     with_outputs,
 )
+from rpm_jax.networks._convolution import Conv, max_pool
 from rpm_jax.networks._modules import CNN, MLP, PointwiseMLP
 
 __all__ = [
     "CNN",
     "MLP",
     "CombinedViews",
+    "Conv",
     "Network",
     "PointwiseMLP",
     "Standardised",
     "check_network",
     "concatenated",
+    "max_pool",
     "stacked",
     "standardised",
     "with_outputs",

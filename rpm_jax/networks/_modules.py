@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from rpm_jax.networks._convolution import Conv, max_pool
+
 
 def _spread_bias(key: Array, shape: Sequence[int], dtype: Any = jnp.float32) -> Array:
     """Biases uniform on ±1, so that the kinks of ReLUs on a standardised scalar input are spread over it."""
@@ -94,10 +96,19 @@ class MLP(_OpenOutputs):
         return PointwiseMLP(self.hidden, self.num_outputs, self.activation)(flat)
 
 
+def _least_image_size(number: int, kernel_size: int) -> int:
+    """Pixels along an axis of which `number` unpadded convolutions, with 2 × 2 pooling between, leave one."""
+    least = 1
+    for _ in range(number):
+        least = (2 * least if least > 1 else 1) + kernel_size - 1
+    return least
+
+
 class CNN(_OpenOutputs):
     """Convolutions with max-pooling, then a perceptron: images (N, H, W) or (N, H, W, C).
 
-    The default is the network usually taken for 28 × 28 digits.
+    The default is the network usually taken for 28 × 28 digits. Pooling halves the image, without its last
+    row or column where their number is odd, and leaves a single pixel as it is.
 
     Attributes:
         channels: Of each convolution.
@@ -120,11 +131,30 @@ class CNN(_OpenOutputs):
         if inputs.ndim not in (3, 4):
             raise ValueError(f"CNN takes images of shape (N, H, W) or (N, H, W, C), got {inputs.shape}")
         images = inputs[..., None] if inputs.ndim == 3 else inputs
-        dense, convolution = _in_precision_of(inputs, nn.Dense), _in_precision_of(inputs, nn.Conv)
+        self._check_size(images)
+        dense, convolution = _in_precision_of(inputs, nn.Dense), _in_precision_of(inputs, Conv)
         for channels in self.channels:
             images = convolution(channels, (self.kernel_size,) * 2, padding="VALID")(images)
-            images = self.activation(nn.max_pool(images, (2, 2), strides=(2, 2)))
+            window = tuple(min(2, size) for size in images.shape[1:3])
+            images = self.activation(max_pool(images, window, strides=window))
         features = images.reshape(images.shape[0], -1)
         for units in self.hidden:
             features = self.activation(dense(units)(features))
         return dense(num_outputs)(features)
+
+    def _check_size(self, images: Array) -> None:
+        """Refuse images of which the convolutions leave nothing."""
+        number, height, width = len(self.channels), *images.shape[1:3]
+        fitting = [
+            size
+            for size in range(1, self.kernel_size + 1)
+            if _least_image_size(number, size) <= min(height, width)
+        ]
+        if self.kernel_size not in fitting:
+            least = _least_image_size(number, self.kernel_size)
+            raise ValueError(
+                f"CNN: images of {height} × {width} pixels are too small for {number} convolutions with "
+                f"kernel_size={self.kernel_size} and pooling between them, which take {least} × {least} or "
+                f"more; set kernel_size to at most {max(fitting, default=0)}, or give fewer channels or "
+                "larger images"
+            )

@@ -9,6 +9,8 @@ Classes are priors; functions in lower case are specifications of priors with le
 from rpm_jax.priors import kernels
 from rpm_jax.priors._base import Posterior, Prior, PriorSpec, SitePosterior
 from rpm_jax.priors._gaussian_process import GaussianProcess, GaussianProcessPosterior
+from rpm_jax.priors._hidden_markov import HiddenMarkov, HiddenMarkovPosterior, TransitionCounts
+from rpm_jax.priors._hidden_markov_spec import hidden_markov
 from rpm_jax.priors._specs import (
     as_spec,
     fixed,
@@ -18,18 +20,27 @@ from rpm_jax.priors._specs import (
     tridiagonal_gaussian_process,
 )
 from rpm_jax.priors._static import Static
+from rpm_jax.priors._topics import DirichletCategorical, DirichletCategoricalPosterior
+from rpm_jax.priors._topics_spec import dirichlet_topics
 
 __all__ = [
+    "DirichletCategorical",
+    "DirichletCategoricalPosterior",
     "GaussianProcess",
     "GaussianProcessPosterior",
+    "HiddenMarkov",
+    "HiddenMarkovPosterior",
     "Posterior",
     "Prior",
     "PriorSpec",
     "SitePosterior",
     "Static",
+    "TransitionCounts",
     "as_spec",
+    "dirichlet_topics",
     "fixed",
     "gaussian_process",
+    "hidden_markov",
     "joint_gaussian_process",
     "kernels",
     "static",

@@ -19,6 +19,7 @@ SPECS = {
     "rbf": priors.gaussian_process(TIMES, num_latents=2),
     "tridiagonal": priors.tridiagonal_gaussian_process(4, num_latents=2),
     "joint": priors.joint_gaussian_process(TIMES),
+    "hidden Markov": priors.hidden_markov(3, 4),
 }
 
 
@@ -94,7 +95,7 @@ def test_static_is_conjugate(case):
     """log_normalizer = A(η0 + λ) − A(η0), and q = η0 + λ."""
     _, (posterior, *_, conditioned, normalizers) = case
     if not isinstance(posterior, priors.SitePosterior):
-        assert isinstance(posterior, priors.GaussianProcessPosterior)
+        assert isinstance(posterior, priors.GaussianProcessPosterior | priors.HiddenMarkovPosterior)
         return
     np.testing.assert_allclose(posterior.log_normalizer, normalizers, rtol=1e-12, atol=1e-12)
     for got, expected in zip(posterior.sites.natural_parameters, conditioned.natural_parameters, strict=True):

@@ -1,0 +1,150 @@
+"""A Markov chain prior with learnable parameters, by gradients or in closed form."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from rpm_jax._checks import require_finite, require_positive_integer
+from rpm_jax.priors._base import PriorSpec
+from rpm_jax.priors._hidden_markov import HiddenMarkov, HiddenMarkovPosterior
+from rpm_jax.priors._specs import Fixed
+
+SCALE = 0.1
+"""The standard deviation of the initial transition logits."""
+
+
+@dataclass(frozen=True, eq=False)
+class LearnableHiddenMarkov:
+    """A Markov chain whose initial and transition logits are learned."""
+
+    num_states: int
+    num_sites: int
+    initial: Array | None
+    transition: Array | None
+    stickiness: float
+    parallel: bool
+
+    def init(self, key: Array) -> dict:
+        """The initial and transition logits."""
+        size = self.num_states
+        initial = jnp.zeros(size) if self.initial is None else _finite_log(self.initial)
+        if self.transition is None:
+            transition = SCALE * jax.random.normal(key, (size, size)) + self.stickiness * jnp.eye(size)
+        else:
+            transition = _finite_log(self.transition)
+        return {"initial": initial, "transition": transition}
+
+    def apply(self, params: Any) -> HiddenMarkov:
+        """The chain with these parameters."""
+        return HiddenMarkov(params["initial"], params["transition"], self.num_sites, self.parallel)
+
+    def maximise(
+        self,
+        params: Any,
+        posterior: HiddenMarkovPosterior,
+        *,
+        pseudo_count: float | Array = 0.0,
+        perturbation: float | Array = 0.0,
+    ) -> dict:
+        """The closed-form M-step, in place of gradient steps on the prior's parameters.
+
+        Probabilities of zero become the smallest normal number of the parameters' type, so that
+        parameters stay finite.
+
+        Args:
+            params: The present parameters, of which only the types are used.
+            posterior: The posterior of all data, conditioned with the present parameters.
+            pseudo_count: As in `HiddenMarkov.from_counts`.
+            perturbation: As in `HiddenMarkov.from_counts`.
+
+        Returns:
+            The new parameters.
+        """
+        prior = HiddenMarkov.from_counts(
+            posterior.expected_counts(), self.num_sites, pseudo_count=pseudo_count, perturbation=perturbation
+        )
+        logits = {"initial": prior.initial_logits, "transition": prior.transition_logits}
+        return {name: _floor(logits[name].astype(params[name].dtype)) for name in logits}
+
+
+def hidden_markov(
+    num_states: int,
+    num_sites: int,
+    *,
+    initial: Array | None = None,
+    transition: Array | None = None,
+    stickiness: float = 0.0,
+    learnable: bool = True,
+    parallel: bool = False,
+) -> PriorSpec:
+    """A Markov chain of categorical sites: with one view, the prior of a hidden Markov model.
+
+    Without `initial` and `transition` it starts uniformly, and its transition logits are small random
+    numbers, different between seeds.
+
+    Args:
+        num_states: K.
+        num_sites: T.
+        initial: p(z_1), shape (K,); the starting point if learnable.
+        transition: p(z_t+1 = j | z_t = i) at [i, j], shape (K, K); the starting point if learnable.
+        stickiness: Added to the diagonal of the random transition logits; positive makes states last.
+        learnable: Whether the logits are learned: by gradients, or by `maximise`. Learned logits are
+            finite, so that a probability of zero starts at the smallest normal number instead; if not
+            learned it is zero.
+        parallel: As in `HiddenMarkov`.
+
+    Returns:
+        A specification of a `HiddenMarkov`. A learnable one has `maximise(params, posterior)` too.
+
+    Raises:
+        ValueError: For numbers that are not positive integers, shapes that do not fit, or rows that are no
+            probabilities.
+    """
+    require_positive_integer("num_states", num_states)
+    require_positive_integer("num_sites", num_sites)
+    require_finite("stickiness", jnp.asarray(stickiness))
+    if transition is not None and stickiness != 0:
+        raise ValueError(
+            f"stickiness applies to random transitions, got {stickiness} together with transition; leave one "
+            f"of them out"
+        )
+    if initial is not None:
+        initial = _check_probabilities("initial", initial, (num_states,))
+    if transition is not None:
+        transition = _check_probabilities("transition", transition, (num_states, num_states))
+    spec = LearnableHiddenMarkov(num_states, num_sites, initial, transition, stickiness, parallel)
+    if learnable:
+        return spec
+    params = spec.init(jax.random.key(0))
+    given = {"initial": initial, "transition": transition}
+    exact = {name: jnp.log(value) for name, value in given.items() if value is not None}
+    return Fixed(spec.apply(params | exact))
+
+
+def _floor(logits: Array) -> Array:
+    return jnp.maximum(logits, jnp.log(jnp.finfo(logits.dtype).tiny))
+
+
+def _finite_log(probabilities: Array) -> Array:
+    return _floor(jnp.log(probabilities))
+
+
+def _check_probabilities(name: str, probabilities: Any, shape: tuple[int, ...]) -> Array:
+    probabilities = jnp.asarray(probabilities)
+    probabilities = probabilities.astype(jnp.result_type(probabilities, 0.0))
+    if probabilities.shape != shape:
+        raise ValueError(f"{name} must have shape {shape} for {shape[0]} states, got {probabilities.shape}")
+    require_finite(name, probabilities)
+    values = np.atleast_2d(np.asarray(probabilities))
+    totals = values.sum(axis=-1)
+    worst = int(np.argmax(np.abs(totals - 1)))
+    if values.min() < 0 or abs(totals[worst] - 1) > 1e-4:
+        raise ValueError(
+            f"{name} must hold probabilities: not negative, and each row with a sum of one; got a smallest "
+            f"entry of {values.min():.4g} and a sum of {totals[worst]:.6g} in row {worst}"
+        )
+    return probabilities
