@@ -17,7 +17,8 @@ LIBRARY_DEFAULTS: dict[str, Any] = {
     "prior_learning_rate": rpm.train.LEARNING_RATES["prior"],
     "schedule": default_of(rpm.fit, "schedule"),
     "components": "data where there are few minibatches, else batch",
-    "hidden": "20 20 for the perceptron, 50 for the convolutional network",
+    "hidden": f"{' '.join(map(str, rpm.networks.MLP().hidden))} for the perceptron, "
+    f"{' '.join(map(str, rpm.networks.CNN().hidden))} for the convolutional network",
 }
 """What the library does where an option is not given."""
 
@@ -35,7 +36,7 @@ torchRPM's variants and these options:
   discretenonCondIndRPM                      --joint
   hierarchies (2-d Gaussian latent)          --latent gaussian --views rotated-coloured
   full_N_for_Fj=True, False                  --components data, --components batch
-  one network for all views                  --shared"""
+  a network for each view, one for all       --networks separate, --networks shared"""
 
 
 def _library(text: str, name: str, metavar: str) -> Any:
@@ -115,8 +116,8 @@ class Model:
     """Learn the prior's probabilities instead of holding them equal."""
     kind: Literal["normalised", "scaled", "unnormalised"] = "normalised"
     """Factors that sum to 1 over the states, those times a free scale, or free ones."""
-    shared: bool = False
-    """One network for all views."""
+    networks: Literal["auto", "shared", "separate"] = "auto"
+    """One network for all views, or one for each; auto: the former where all views are alike."""
     network: Literal["auto", "mlp", "cnn"] = "auto"
     """Perceptron or convolutional network; auto: the latter for images of at least 16 x 16 pixels."""
     hidden: Annotated[
@@ -204,13 +205,14 @@ def check(options: Options) -> None:
         "--local-states",
         "whose factors are normalised",
     )
-    refuse(model.shared and model.joint, "--shared", "--joint", "which has one factor")
+    shared = model.networks == "shared"
     refuse(
-        model.shared and data.views != "same",
-        "--shared",
+        shared and data.views != "same",
+        "--networks shared",
         f"--views {data.views}",
         "whose views differ in kind",
     )
+    refuse(model.networks != "auto" and model.joint, f"--networks {model.networks}", "--joint", "it has one")
     refuse(
         model.joint and data.views != "same", "--joint", f"--views {data.views}", "whose views differ in kind"
     )

@@ -55,7 +55,7 @@ def load(options: Options) -> DigitData:
                 part_key,
                 *part,
                 options.data.num_views,
-                shares=options.data.shares,
+                shares=None if options.data.shares is None else np.array(options.data.shares),
                 reuse=options.data.reuse,
             )
         if options.data.views == "rotated-coloured":
@@ -63,7 +63,7 @@ def load(options: Options) -> DigitData:
             views = rpm.datasets.rotated(keys[0], grey)[0], rpm.datasets.coloured(keys[1], other)[0]
             peers = peers._replace(views=views)
         sets.append(peers)
-    return DigitData(*sets, int(np.max(train.labels)) + 1)
+    return DigitData(sets[0], sets[1], int(np.max(train.labels)) + 1)
 
 
 def images(
@@ -110,8 +110,9 @@ def build_model(options: Options, data: DigitData) -> Any:
             kind="scaled" if wanted.kind == "normalised" else wanted.kind,
             **given(combinations=wanted.combinations),
         )
-    make = rpm.factors.shared if wanted.shared else rpm.factors.per_view
-    factors = make(network, kind=wanted.kind)
+    alike = options.data.views == "same"
+    shared = alike if wanted.networks == "auto" else wanted.networks == "shared"
+    factors = (rpm.factors.shared if shared else rpm.factors.per_view)(network, kind=wanted.kind)
     if wanted.local_states is not None:
         return rpm.LocalLatentRPM(prior, factors, num_local_states=wanted.local_states)
     return rpm.RPM(prior, factors, rpm.posteriors.conjugate() if wanted.posterior == "conjugate" else None)
@@ -259,7 +260,7 @@ def state_recovery(model: Any, params: Any, data: DigitData) -> Recovery:
     def accuracy(labels: Any, states: Any) -> float:
         return float(rpm.metrics.matched_accuracy(labels, states, assignment))
 
-    scores = {
+    scores: dict[str, Any] = {
         "accuracy_train": float(matching.accuracy),
         "accuracy_heldout_sets": accuracy(held_out.labels, states_held_out),
         "mutual_information": float(rpm.metrics.mutual_information(held_out.labels, states_held_out)),

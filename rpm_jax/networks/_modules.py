@@ -84,7 +84,7 @@ class MLP(_OpenOutputs):
         activation: Between layers.
     """
 
-    hidden: Sequence[int] = (20, 20)
+    hidden: Sequence[int] = (64,)
     num_outputs: int | None = None
     activation: Callable[[Array], Array] = nn.relu
 

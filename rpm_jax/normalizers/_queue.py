@@ -86,8 +86,11 @@ class Queue(NamedTuple):
         places = (state.position + jnp.arange(kept)) % self.length
         old = (state.natural, state.log_scale, state.log_weights, state.mask)
         new = jax.lax.stop_gradient((block.natural, block.log_scale, log_weights, mask))
-        stored = jax.tree.map(lambda o, n: o.at[places].set(n[size - kept :].astype(o.dtype)), old, new)
-        return QueueState(*stored, (state.position + kept) % self.length)
+        natural, log_scale, log_weights, mask = jax.tree.map(
+            lambda o, n: o.at[places].set(n[size - kept :].astype(o.dtype)), old, new
+        )
+        position = (state.position + kept) % self.length
+        return QueueState(natural, log_scale, log_weights, mask, position)
 
     def components(
         self, state: QueueState, block: Block, log_weights: Array | None = None, mask: Array | None = None
@@ -95,11 +98,16 @@ class Queue(NamedTuple):
         """The minibatch's components, then those of the queue; arguments as for `update`."""
         size = block.natural.batch_shape[0]
         log_weights = jnp.zeros((size,), state.log_weights.dtype) if log_weights is None else log_weights
+        log_scale, mask = jax.tree.map(
+            lambda new, old: jnp.concatenate([new, old]),
+            (block.log_scale, mask),
+            (state.log_scale, state.mask),
+        )
         return QueuedComponents(
             concatenate([block.natural, state.natural]),
-            None if block.log_scale is None else jnp.concatenate([block.log_scale, state.log_scale]),
+            log_scale,
             jax.nn.log_softmax(jnp.concatenate([log_weights, state.log_weights])),
-            None if mask is None else jnp.concatenate([mask, state.mask]),
+            mask,
         )
 
 

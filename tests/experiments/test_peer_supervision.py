@@ -70,7 +70,7 @@ def test_the_same_seed_gives_the_same_numbers(done, tmp_path):
         ["--local-states", "2", "3", "--views", "rotated-coloured"],
         ["--joint", "--batch-size", "8"],
         ["--latent", "gaussian", "-J", "3", "--batch-size", "8"],
-        ["--queue", "16", "--batch-size", "8", "--shared", "--learn-prior"],
+        ["--queue", "16", "--batch-size", "8", "--networks", "separate", "--learn-prior"],
     ],
     ids=lambda arguments: arguments[0],
 )
@@ -153,7 +153,10 @@ def test_networks_follow_the_images():
         (["--local-states", "1", "2", "3"], "--local-states must be one number or one for each of 2 views"),
         (["--queue", "8", "--components", "data"], "--queue does not go together with --components"),
         (["--epochs", "1", "--num-steps", "1"], "--epochs does not go together with --num-steps"),
-        (["--shared", "--views", "rotated-coloured"], "--shared does not go together with --views"),
+        (
+            ["--networks", "shared", "--views", "rotated-coloured"],
+            "--networks shared does not go together with --views",
+        ),
         (["--combinations", "5"], "--combinations does not go together with no --joint"),
         (["--batch-size", "100000"], "--batch-size must be at most the number of sets"),
         (["--shares", "-1", "2"], "--shares"),

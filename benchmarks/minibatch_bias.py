@@ -1,0 +1,123 @@
+"""How biased F_j over a minibatch is: a fitted model's likelihood against batch size and queue length."""
+
+import argparse
+import json
+import pathlib
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import rpm_jax as rpm
+
+
+def measure(batch_sizes: list[int], queues: list[int], repetitions: int, num_steps: int) -> dict:
+    """Mean log-likelihoods of random minibatches of a model of digits, F_j over all data against less."""
+    digits = rpm.datasets.load_digits()
+    data = rpm.as_data(rpm.datasets.peers(jax.random.key(0), *digits).views)
+    prior = rpm.priors.static(rpm.expfam.Categorical(jnp.zeros(10)))
+    model = rpm.RPM(prior, rpm.factors.shared(rpm.networks.MLP()))
+    fit = rpm.fit(model, data, key=jax.random.key(1), num_steps=num_steps)
+    order = np.random.default_rng(0)
+
+    @jax.jit
+    def minibatch(index: jax.Array) -> jax.Array:
+        return jnp.mean(model.minibatch_bound(fit.params, data.batch(index)))
+
+    def queued(batch_size: int, length: int) -> np.ndarray:
+        queue = rpm.normalizers.queue(length)
+
+        @jax.jit
+        def step(state: rpm.normalizers.QueueState, index: jax.Array) -> tuple:
+            return model.queue_bound(fit.params, data.batch(index), queue, state)
+
+        state = model.queue_init(fit.params, queue, data.batch(jnp.arange(batch_size)))
+        values = []
+        index = order.permutation(data.size)
+        for start in range(0, data.size - batch_size + 1, batch_size):
+            bound, state = step(state, jnp.asarray(index[start : start + batch_size]))
+            values.append(float(bound.mean()))
+        return np.array(values[length // batch_size :])
+
+    results = []
+    for size in batch_sizes:
+        draws = np.array(
+            [float(minibatch(jnp.asarray(order.permutation(data.size)[:size]))) for _ in range(repetitions)]
+        )
+        results.append({"batch_size": size, "queue": 0, "mean": draws.mean(), "deviation": draws.std()})
+        for length in queues:
+            if size + length <= data.size - size:
+                draws = queued(size, length)
+                results.append(
+                    {"batch_size": size, "queue": length, "mean": draws.mean(), "deviation": draws.std()}
+                )
+    return {"exact": float(fit.bound), "num_data": data.size, "results": results}
+
+
+def main() -> int:
+    """Print a table, write it as JSON and draw it where asked."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.minibatch_bias", description=__doc__)
+    parser.add_argument(
+        "--batch-sizes",
+        type=int,
+        nargs="+",
+        default=[16, 32, 64, 128, 256, 512],
+        help="B (default: %(default)s)",
+    )
+    parser.add_argument("--queues", type=int, nargs="*", default=[256, 1024], help="L (default: %(default)s)")
+    parser.add_argument("--repetitions", type=int, default=50, help="minibatches of a size (default: 50)")
+    parser.add_argument("--num-steps", type=int, default=300, help="of the fit (default: 300)")
+    parser.add_argument("--json", type=pathlib.Path, help="also write the results to this file")
+    parser.add_argument("--figure", type=pathlib.Path, help="also draw them to this file")
+    arguments = parser.parse_args()
+    for name in ("repetitions", "num_steps"):
+        if getattr(arguments, name) < 1:
+            parser.error(f"--{name.replace('_', '-')} must be at least 1, got {getattr(arguments, name)}")
+    if min(arguments.batch_sizes) < 2 or min(arguments.queues, default=1) < 1:
+        parser.error("--batch-sizes must be at least 2 and --queues at least 1")
+    report = measure(arguments.batch_sizes, arguments.queues, arguments.repetitions, arguments.num_steps)
+    print(f"log-likelihood with F_j over all {report['num_data']} data: {report['exact']:.4f}")
+    print(f"{'batch':>8} {'queue':>8} {'mean':>9} {'bias':>9} {'deviation':>10}")
+    for row in report["results"]:
+        mean, bias = row["mean"], row["mean"] - report["exact"]
+        sizes = f"{row['batch_size']:>8} {row['queue']:>8}"
+        print(f"{sizes} {mean:>9.4f} {bias:>+9.4f} {row['deviation']:>10.4f}")
+    try:
+        if arguments.json is not None:
+            arguments.json.write_text(json.dumps({"jax": jax.__version__, **report}, indent=2) + "\n")
+        if arguments.figure is not None:
+            draw(report).savefig(arguments.figure)
+    except OSError as error:
+        print(f"cannot write: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def draw(report: dict):  # type: ignore[no-untyped-def]
+    """The bias against the batch size, a line for each queue."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5.0, 3.4), dpi=150, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    for length in sorted({row["queue"] for row in report["results"]}):
+        rows = [row for row in report["results"] if row["queue"] == length]
+        name = f"queue of {length}" if length else "minibatch alone"
+        bias = [row["mean"] - report["exact"] for row in rows]
+        axes.errorbar(
+            [row["batch_size"] for row in rows],
+            bias,
+            [row["deviation"] for row in rows],
+            label=name,
+            capsize=2,
+        )
+    axes.axhline(0.0, color="0.5", lw=0.8)
+    axes.set(xscale="log", xlabel="batch size", ylabel="log-likelihood − exact, nats")
+    axes.legend(frameon=False)
+    return figure
+
+
+if __name__ == "__main__":
+    sys.exit(main())
