@@ -251,9 +251,11 @@ class Recovery(NamedTuple):
 def state_recovery(model: Any, params: Any, data: DigitData) -> Recovery:
     """States matched to labels on the training data, and accuracies with this matching."""
     train, held_out = data.train, data.held_out
-    probabilities = [posterior_probabilities(model, params, part, train) for part in (train, held_out)]
-    states, states_held_out = (p.argmax(-1) for p in probabilities)
-    number = probabilities[0].shape[-1]
+    given_set, given_image = zip(
+        *(state_probabilities(model, params, part, train) for part in (train, held_out)), strict=True
+    )
+    states, states_held_out = (p.argmax(-1) for p in given_set)
+    number = given_set[0].shape[-1]
     matching = rpm.metrics.match_states(train.labels, states, data.num_labels, number)
     assignment = matching.assignment
 
@@ -264,41 +266,40 @@ def state_recovery(model: Any, params: Any, data: DigitData) -> Recovery:
         "accuracy_train": float(matching.accuracy),
         "accuracy_heldout_sets": accuracy(held_out.labels, states_held_out),
         "mutual_information": float(rpm.metrics.mutual_information(held_out.labels, states_held_out)),
-        "states_in_use": int(rpm.metrics.states_in_use(probabilities[0])),
-    }
-    arrays = {
-        "probabilities": probabilities[0],
-        "probabilities_heldout": probabilities[1],
-        "confusion": matching.confusion,
-        "assignment": assignment,
+        "states_in_use": int(rpm.metrics.states_in_use(given_set[0])),
     }
     scores["accuracy_heldout"] = scores["accuracy_heldout_sets"]
-    if isinstance(model, rpm.RPM):
-        single = np.asarray(single_view_states(model, params, held_out.views))
+    if given_image[1] is not None:
+        single = given_image[1].argmax(-1)
         each = [accuracy(held_out.labels, single[:, j]) for j in range(single.shape[1])]
         scores["accuracy_heldout"] = float(np.mean(each))
         scores["accuracy_heldout_by_view"] = each
+    arrays = {
+        "probabilities": given_set[0],
+        "probabilities_heldout": given_set[1],
+        "confusion": matching.confusion,
+        "assignment": assignment,
+    }
     return Recovery(scores, arrays)
 
 
-def posterior_probabilities(model: Any, params: Any, part: rpm.datasets.Peers, train: Any) -> np.ndarray:
-    """p(z|X) of each set, shape (N, K)."""
+def state_probabilities(
+    model: Any, params: Any, part: rpm.datasets.Peers, train: rpm.datasets.Peers
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """p(z|X) of each set, (N, K), and p(z|x_j) of each image, (N, J, K), where views are independent."""
     if isinstance(model, rpm.RPM):
-        posterior = model.infer(params, part.views, data=train.views)
-    elif isinstance(model, rpm.LocalLatentRPM):
+        ratios = model.log_ratios(params, part.views, data=train.views)
+        prior = model.prior(params)
+        whole, single = (
+            prior.condition(potentials).sites.probabilities[..., 0, :]
+            for potentials in (ratios.sum(-2), ratios)
+        )
+        return np.asarray(whole), np.asarray(single)
+    if isinstance(model, rpm.LocalLatentRPM):
         posterior = model.infer(params, part.views, data=train.views).posterior
     else:
         posterior = model.posterior(params, part.views, data=train.views)
-    return np.asarray(posterior.sites.probabilities[:, 0])
-
-
-def single_view_states(model: rpm.RPM, params: Any, views: tuple[Any, ...]) -> jax.Array:
-    """The most probable state of every image by its own factor, shape (N, J)."""
-    recognise = jax.jit(lambda params, views: model.factors(params, views).natural.logits[:, :, 0].argmax(-1))
-    blocks = range(0, views[0].shape[0], 1000)
-    return jnp.concatenate(
-        [recognise(params, tuple(jnp.asarray(view[i : i + 1000]) for view in views)) for i in blocks]
-    )
+    return np.asarray(posterior.sites.probabilities[:, 0]), None
 
 
 def gaussian_recovery(model: Any, params: Any, data: DigitData) -> Recovery:

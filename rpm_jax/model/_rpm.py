@@ -452,6 +452,42 @@ class RPM:
         factors = self._factors_in_blocks(params, data)
         return self.infer_batch(params, data.batch(jnp.arange(data.size)), mixture, factors).posterior
 
+    def log_ratios(
+        self, params: dict[str, Any], views: Any, *, data: Any = None, mixture: str = "train"
+    ) -> Any:
+        """Log f_jt − log F_jt = log p(x_jt|z_t)/p0(x_jt) of any data, for sites with one-hot statistics.
+
+        Conditioning the prior on those of some views alone gives the posterior of these views:
+        `model.prior(params).condition(ratios[:, j])` is p(Z|x_j).
+
+        Args:
+            params: The model's parameters.
+            views: `Data` or a tuple of J views.
+            data: The data of the fit.
+            mixture: Whose components F_j has, as for `infer`.
+
+        Returns:
+            A family of batch shape (n, J, T); 0 where missing.
+
+        Raises:
+            TypeError: For other families.
+        """
+        if not self.one_hot:
+            raise TypeError(
+                "log_ratios needs a prior whose sites have one-hot statistics, such as Categorical; "
+                "mixture_log_density is for all families"
+            )
+        new = as_data(views)
+        return self._log_ratios(params, new, choose_mixture(new, data, mixture))
+
+    @partial(jax.jit, static_argnums=0)
+    def _log_ratios(self, params: dict, new: Data, mixture_data: Data) -> Any:
+        factors = self._factors_in_blocks(params, new)
+        source = self._factors_in_blocks(params, mixture_data)
+        components = ArrayComponents(source.natural, source.log_scale)
+        mixtures = self._log_mixture(components, mixture_data.log_weights, source.mask)
+        return log_ratios_at(Block(factors.natural, factors.log_scale), mixtures, factors.mask)
+
     def infer(
         self,
         params: dict[str, Any],

@@ -98,6 +98,23 @@ def test_new_data(mixture, by_hand):
     np.testing.assert_allclose(bound, want.log_normalizer, rtol=1e-12)
 
 
+def test_posteriors_of_single_views(by_hand):
+    """From log-ratios, and the same by a mask that leaves one view."""
+    ratios = MODEL.log_ratios(PARAMS, VIEWS, data=DATA)
+    _, prior, posterior = by_hand
+    both = prior.condition(ratios.sum(-2)).sites
+    np.testing.assert_allclose(both.probabilities, posterior.sites.probabilities, atol=1e-12)
+    alone = prior.condition(ratios[:, 1]).sites
+    mask = np.tile([False, True], (DATA.size, 1))
+    want = MODEL.infer(PARAMS, rpm.as_data(VIEWS, mask), data=DATA)
+    np.testing.assert_allclose(alone.probabilities, want.sites.probabilities, atol=1e-12)
+    gaussian = rpm.RPM(
+        rpm.priors.static(DiagonalGaussian(np.zeros(1), -0.5 * np.ones(1))), per_view(MLP((4,)))
+    )
+    with pytest.raises(TypeError, match="log_ratios needs a prior whose sites have one-hot statistics"):
+        gaussian.log_ratios({}, VIEWS, data=DATA)
+
+
 def test_new_data_need_the_old():
     with pytest.raises(ValueError, match="F_j with mixture='train' is made of the data of the fit"):
         MODEL.infer(PARAMS, VIEWS)

@@ -304,3 +304,21 @@ def test_refusals():
         )
     with pytest.raises(ValueError, match=r"N\^J = 1e\+12 components"):
         normalizers.all_combinations(10**4, 3)
+
+
+def test_a_variational_prior_has_a_free_energy_and_no_likelihood():
+    """By enumeration of all topic sequences under the Dirichlet-multinomial."""
+    factors, *_ = random_case(size=4, views=1, sites=3, states=3)
+    prior = priors.DirichletCategorical(jnp.array([0.8, 1.2, 2.0]), 3)
+    with pytest.raises(TypeError, match=r"DirichletCategorical\.condition is variational.*free_energy"):
+        objectives.exact_log_likelihood(prior, factors, factors)
+    bound = objectives.free_energy(prior, factors, factors)
+    ratios = np.asarray(objectives.log_ratios(prior, factors, factors).logits[:, 0])
+    total = np.zeros(4)
+    for path in itertools.product(range(3), repeat=3):
+        counts = np.bincount(path, minlength=3)
+        rising = np.prod([np.prod(a + np.arange(c)) for a, c in zip([0.8, 1.2, 2.0], counts, strict=True)])
+        mass = rising / np.prod(4.0 + np.arange(3))
+        total += mass * np.exp(sum(ratios[:, t, z] for t, z in enumerate(path)))
+    assert np.all(bound < np.log(total))
+    assert np.all(bound > np.log(total) - 1.0)
