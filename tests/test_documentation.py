@@ -23,7 +23,11 @@ def test_readme_example(capsys):
     assert new > 0.98
 
 
-@pytest.mark.parametrize("path", sorted(p.relative_to(ROOT).as_posix() for p in (ROOT / "docs").glob("*.md")))
+PAGES = sorted(page.relative_to(ROOT).as_posix() for page in (ROOT / "docs").glob("*.md"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", PAGES)
 def test_documentation(path):
     namespace = {}
     for block in blocks(path):

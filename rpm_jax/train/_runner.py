@@ -88,6 +88,9 @@ class Runner(NamedTuple):
         components = options.components
         if components is None:
             components = "batch" if exact and size > MOST_BATCHES * batch_size else "data"
+        if components == "data" and batch_size == size and not options.replacement:
+            # The same mixtures, from factors that are evaluated once.
+            components = "batch"
         if (options.em or isinstance(components, Queue)) and not isinstance(self.model, RPM):
             raise TypeError(
                 "em=True and components=queue(...) need an rpm_jax.RPM as the model, got "
