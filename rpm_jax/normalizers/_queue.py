@@ -50,7 +50,9 @@ class Queue(NamedTuple):
 
     F_j over a minibatch of B data is a poor estimate of F_j over all N where B is not far above the number
     of latent states, and log F_j is biased downwards by it. Components of the last L data make it one over
-    B + L. They are as old as L/B steps, and the gradient passes through those of the minibatch alone.
+    B + L; they are up to L/B steps old. The gradient is that of the minibatch's mean over the better
+    estimate, ∇F_B/F: were the minibatch's share of it B/(B + L), nothing would keep the factors from running
+    away from the mixtures.
 
     Attributes:
         length: L.
@@ -98,6 +100,8 @@ class Queue(NamedTuple):
         """The minibatch's components, then those of the queue; arguments as for `update`."""
         size = block.natural.batch_shape[0]
         log_weights = jnp.zeros((size,), state.log_weights.dtype) if log_weights is None else log_weights
+        share = jnp.sum(jax.nn.softmax(jnp.concatenate([log_weights, state.log_weights]))[:size])
+        block = jax.tree.map(lambda leaf: _scale_gradient(leaf, 1.0 / share), block)
         log_scale, mask = jax.tree.map(
             lambda new, old: jnp.concatenate([new, old]),
             (block.log_scale, mask),
@@ -109,6 +113,11 @@ class Queue(NamedTuple):
             jax.nn.log_softmax(jnp.concatenate([log_weights, state.log_weights])),
             mask,
         )
+
+
+def _scale_gradient(array: Array, factor: Array) -> Array:
+    held = jax.lax.stop_gradient(array)
+    return held + jax.lax.stop_gradient(factor) * (array - held)
 
 
 def queue(length: int) -> Queue:
