@@ -114,7 +114,10 @@ def draw(report: dict):  # type: ignore[no-untyped-def]
             capsize=2,
         )
     axes.axhline(0.0, color="0.5", lw=0.8)
-    axes.set(xscale="log", xlabel="batch size", ylabel="log-likelihood − exact, nats")
+    sizes = sorted({row["batch_size"] for row in report["results"]})
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(sizes, [str(size) for size in sizes])
+    axes.set(xlabel="batch size", ylabel="log-likelihood − exact, nats")
     axes.legend(frameon=False)
     return figure
 

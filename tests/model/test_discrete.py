@@ -155,7 +155,10 @@ def test_minibatch_and_all_data():
 
 
 def test_minibatch_bias():
-    """log F over a minibatch is too low on average, so log w is too high, by less in larger batches."""
+    """For weak factors log F over a minibatch is too low on average, and log w too high.
+
+    For the strong factors of a fitted model the sign turns, since each datum's own factor weighs 1/B in F.
+    """
     rng = np.random.default_rng(0)
     data = rpm.as_data(clustered_views(seed=3, size=64))
     model = rpm.RPM(rpm.priors.static(Categorical(np.zeros(STATES))), per_view(MLP((4,))))
