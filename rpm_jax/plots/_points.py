@@ -45,7 +45,7 @@ def labelled_points(
         cloud = places[names == label, :2]
         axes.scatter(cloud[:, 0], cloud[:, 1], s=5, lw=0, alpha=0.5, color=colormaps["tab10"](index % 10))
         x, y = np.median(cloud, axis=0)
-        axes.text(x, y, str(label), fontsize=11, ha="center", va="center", weight="bold")
+        axes.text(x, y, f"{label:g}", fontsize=11, ha="center", va="center", weight="bold")
     axes.set_xlabel(axis_names[0], fontsize=10)
     axes.set_ylabel(axis_names[1], fontsize=10)
     declutter(axes)

@@ -330,3 +330,16 @@ def test_without_matplotlib_the_message_says_what_to_install(monkeypatch):
     ):
         with pytest.raises(ImportError, match=r'pip install "rpm_jax\[experiments\]"'):
             draw()
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_labelled_points(size):
+    points = np.random.default_rng(0).normal(size=(20, size))
+    figure = plots.labelled_points(points, np.arange(20) % 3)
+    (axes,) = figure.axes
+    assert [text.get_text() for text in axes.texts] == ["0", "1", "2"]
+    clouds = [cloud.get_offsets() for cloud in axes.collections]
+    assert [len(cloud) for cloud in clouds] == [7, 7, 6]
+    np.testing.assert_allclose(clouds[1][:, 0], points[1::3, 0])
+    with pytest.raises(ValueError, match="labels"):
+        plots.labelled_points(points, np.arange(19))
