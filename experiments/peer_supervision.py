@@ -18,7 +18,7 @@ import rpm_jax as rpm
 from experiments import _run, _seeds
 from experiments._cli import OptionError, given, naming_options
 from experiments._output import Files
-from experiments._peer_options import LIBRARY_DEFAULTS, TORCHRPM, Options, check
+from experiments._peer_options import LIBRARY_DEFAULTS, NUM_STEPS, TORCHRPM, Options, check
 from rpm_jax import plots
 
 
@@ -132,7 +132,7 @@ def fit_options(options: Options, size: int) -> dict[str, Any]:
     wanted = options.training
     if wanted.batch_size is not None and wanted.batch_size > size:
         raise OptionError(f"--batch-size must be at most the number of sets {size}, got {wanted.batch_size}")
-    num_steps = wanted.num_steps
+    num_steps = wanted.num_steps or NUM_STEPS
     if wanted.epochs is not None:
         batch_size = wanted.batch_size or min(rpm.train.EXACT_BATCH_SIZE, size)
         num_steps = wanted.epochs * max(1, size // batch_size)

@@ -1,4 +1,4 @@
-"""What the default settings have to reach, in single precision, without peeking at R²."""
+"""What the default settings have to reach, in single precision, without peeking at R² or labels."""
 
 import json
 import pathlib
@@ -21,3 +21,14 @@ def test_recovered_latent(name, least, tmp_path):
     assert metrics["r2_torchrpm_heldout"] >= least
     assert metrics["r2"] >= least
     assert min(metrics["per_seed"]["r2_torchrpm"]) >= least - 0.002
+
+
+@pytest.mark.slow
+def test_digits_without_labels(tmp_path):
+    """The seed that the likelihood chooses has found the digits."""
+    command = [sys.executable, "-m", "experiments.peer_supervision", "--seeds", "4", "--num-steps", "200"]
+    command += ["--quiet", "--no-figures", "--output", str(tmp_path)]
+    subprocess.run(command, cwd=ROOT, check=True, timeout=900)
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert metrics["accuracy_heldout"] >= 0.9
+    assert metrics["log_likelihood"] > 2.2

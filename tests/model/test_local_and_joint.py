@@ -97,16 +97,30 @@ def test_random_combinations_come_close():
     )
 
 
-@pytest.mark.parametrize("model", [LOCAL, JOINT], ids=["local", "joint"])
-@pytest.mark.parametrize("components", ["data", "batch"])
+@pytest.mark.parametrize(
+    ("model", "components"),
+    [
+        (LOCAL, "batch"),
+        pytest.param(LOCAL, "data", marks=pytest.mark.slow),
+        (JOINT, "batch"),
+        pytest.param(JOINT, "data", marks=pytest.mark.slow),
+    ],
+    ids=["local-batch", "local-data", "joint-batch", "joint-data"],
+)
 def test_they_learn(model, components):
     data = views(size=24)
     fit = rpm.fit(model, data, key=KEY, num_steps=40, batch_size=12, components=components)
     start = model.mean_bound(model.init(KEY, rpm.as_data(data)), rpm.as_data(data), rpm.as_data(data))
     assert fit.bound > start + 0.1
     assert fit.history.skipped == 0
-    sweep = rpm.fit_seeds(model, data, keys=jax.random.split(KEY, 2), num_steps=2, batch_size=12)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", [LOCAL, JOINT], ids=["local", "joint"])
+def test_sweeps(model):
+    sweep = rpm.fit_seeds(model, views(size=24), keys=jax.random.split(KEY, 2), num_steps=2, batch_size=12)
     assert sweep.bound.shape == (2,)
+    assert sweep.best().bound == sweep.bound.max()
 
 
 def test_cost_is_checked_before_memory_is_taken():
