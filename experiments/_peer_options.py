@@ -89,7 +89,7 @@ class Model:
         int | None,
         tyro.conf.arg(
             aliases=["-K"],
-            help="K.",
+            help="K, how many states or numbers the latent has.",
             help_behavior_hint="(default: as many as labels; 2 for a Gaussian latent)",
             metavar="K",
         ),
