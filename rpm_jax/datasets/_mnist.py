@@ -103,7 +103,7 @@ def download_mnist(directory: str | os.PathLike, *, url: str = MNIST_URL, progre
         ValueError: If a file that came has the wrong checksum.
     """
     try:
-        import pooch  # type: ignore[import-untyped]
+        import pooch
 
         if progress:
             import tqdm  # noqa: F401
