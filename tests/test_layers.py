@@ -97,7 +97,17 @@ def test_the_first_layers_know_no_networks():
             assert not names & {"flax", "optax", "orbax", "chex", "distrax"}, path
 
 
-OPTIONAL = ("matplotlib", "sklearn", "tqdm", "distrax", "orbax", "torch", "tensorflow_probability", "tyro", "pooch")
+OPTIONAL = (
+    "matplotlib",
+    "sklearn",
+    "tqdm",
+    "distrax",
+    "orbax",
+    "torch",
+    "tensorflow_probability",
+    "tyro",
+    "pooch",
+)
 
 
 def test_optional_packages_are_only_imported_inside_functions():
