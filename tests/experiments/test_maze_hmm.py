@@ -1,0 +1,100 @@
+"""The maze: one tiny run, its files and scores, and options that do not fit."""
+
+import json
+
+import numpy as np
+import pytest
+
+import rpm_jax as rpm
+from experiments import _cli, maze_hmm
+from experiments._maze_options import Options
+from experiments._maze_warm_start import kmeans_responsibilities
+
+COMPILE_QUICKLY = True
+WALLS = "#####\n#...#\n#.#.#\n#####\n"
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    """A maze of five places, and short walks through it."""
+    walls = tmp_path_factory.mktemp("maze") / "walls.txt"
+    walls.write_text(WALLS)
+    options = "-N 6 --num-held-out 3 -T 8 --visual-field 3 --num-steps 4 --warm-start-steps 4 --batch-size 3"
+    return [*options.split(), "--kmeans-restarts", "1", "--seeds", "2", "--quiet", "--walls", str(walls)]
+
+
+@pytest.fixture(scope="module")
+def done(tiny, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("runs") / "maze"
+    assert maze_hmm.main([*tiny, "--output", str(directory)]) == 0
+    return directory
+
+
+def read(directory, name):
+    return json.loads((directory / name).read_text("utf-8"))
+
+
+def test_files_and_numbers(done):
+    found = {path.name for path in done.iterdir()}
+    figures = {"maze.png", "transitions.png", "views.png", "bound.png"}
+    assert found == {"arrays.npz", "checkpoints", "config.json", "metrics.json"} | figures
+    metrics, arrays = read(done, "metrics.json"), np.load(done / "arrays.npz")
+    chosen = metrics["chosen_seed"]
+    assert chosen == int(np.argmax(metrics["per_seed"]["bound_train"]))
+    assert metrics["num_places"] == metrics["num_states"] == 5
+    states = arrays["probabilities"].argmax(-1)
+    correct = arrays["assignment"][states] == arrays["states"]
+    assert metrics["accuracy_train"] == pytest.approx(correct.mean())
+    paths = arrays["assignment"][arrays["paths_heldout"]] == arrays["states_heldout"]
+    assert metrics["accuracy_viterbi_heldout"] == pytest.approx(paths.mean())
+    error = rpm.metrics.transition_error(
+        arrays["transition"], arrays["recovered_transition"], arrays["assignment"]
+    )
+    assert metrics["transition_error"] == pytest.approx(float(error), rel=1e-5)
+    np.testing.assert_allclose(arrays["recovered_transition"].sum(-1), 1.0, rtol=1e-5)
+    assert metrics["true_model"]["accuracy_train"] >= metrics["accuracy_train"] - 0.05
+
+
+def test_the_same_seed_gives_the_same_numbers(tiny, done, tmp_path):
+    assert maze_hmm.main([*tiny, "--no-figures", "--output", str(tmp_path)]) == 0
+    assert read(tmp_path, "metrics.json")["per_seed"] == read(done, "metrics.json")["per_seed"]
+
+
+def test_transitions_by_gradient_from_random_networks(tiny, tmp_path):
+    arguments = [*tiny, "--transition", "gradient", "--warm-start", "none", "--no-figures"]
+    assert maze_hmm.main([*arguments, "--output", str(tmp_path)]) == 0
+    assert np.isfinite(read(tmp_path, "metrics.json")["bound_train"])
+
+
+def test_responsibilities_are_distributions():
+    views = np.random.default_rng(0).normal(size=(4, 10, 3)) + 10.0 * np.repeat([0, 1], 5)[:, None]
+    targets = kmeans_responsibilities(views, 2, 1, 0)
+    assert targets.shape == (4, 10, 2)
+    np.testing.assert_allclose(targets.sum(-1), 1.0, rtol=1e-5)
+    first = targets[..., 0] > 0.5
+    assert np.all(first[:, :5] == first[0, 0])
+    assert np.all(first[:, 5:] != first[0, 0])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["-T", "1"], "--sequence-length must be an integer of at least 2, got 1"),
+        (["--batch-size", "1000"], "--batch-size must be at most --num-sequences 50"),
+        (["--perturbation", "1.5"], "--perturbation must be in [0, 1)"),
+        (["--walls", "/nowhere"], "--walls: cannot read /nowhere"),
+        (["--visual-field", "4"], "--visual-field must be"),
+        (["--num-states", "1000", "-N", "2", "-T", "3"], "--num-states must be at most"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_options_that_do_not_fit(arguments, message, tmp_path, capsys):
+    assert maze_hmm.main([*arguments, "--quiet", "--output", str(tmp_path / "out")]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_defaults_are_parsed():
+    options = _cli.parse(Options, "maze_hmm", None, [], None, maze_hmm.check)
+    assert options.model.transition == "closed-form"
+    assert options.model.pooled
