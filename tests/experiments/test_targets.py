@@ -32,3 +32,15 @@ def test_digits_without_labels(tmp_path):
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert metrics["accuracy_heldout"] >= 0.9
     assert metrics["log_likelihood"] > 2.2
+
+
+@pytest.mark.slow
+def test_textures_from_sets_of_patches(tmp_path):
+    command = [sys.executable, "-m", "experiments.texture_lda", "--seeds", "2", "--num-steps", "200"]
+    command += ["--quiet", "--no-figures", "--output", str(tmp_path)]
+    subprocess.run(command, cwd=ROOT, check=True, timeout=900)
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert metrics["accuracy_train"] > 0.95
+    assert metrics["accuracy_heldout"] > 0.95
+    floor = metrics["proportions_error_heldout_of_true_textures"]
+    assert metrics["proportions_error_heldout"] < floor + 0.02
