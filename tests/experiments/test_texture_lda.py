@@ -2,10 +2,7 @@
 
 import itertools
 import json
-import pathlib
 import shlex
-import subprocess
-import sys
 
 import jax
 import numpy as np
