@@ -24,6 +24,7 @@ PSEUDO_COUNT = 0.01
 
 LIBRARY_DEFAULTS: dict[str, Any] = {
     "perturbation": default_of(rpm.train.maximise_prior, "perturbation"),
+    "learning_rate": rpm.train.LEARNING_RATES["networks"],
     "schedule": default_of(rpm.fit, "schedule"),
     "components": "data where there are few minibatches, else batch",
 }
@@ -112,7 +113,7 @@ class Training:
     """Starts of k-means, of which the closest clusters are taken, for each seed anew."""
     warm_start_steps: int = 200
     """Steps that match the network to the clusters."""
-    num_steps: int = 200
+    num_steps: int = 400
     """Optimisation steps."""
     batch_size: Annotated[
         int | None, optional("Sequences per step.", f"{BATCH_SIZE}, or all of fewer", metavar="INT")
@@ -123,9 +124,9 @@ class Training:
             "Steps between two updates of the prior (closed-form only).", f"{STEPS_PER_UPDATE}", metavar="INT"
         ),
     ] = None
-    learning_rate: float = 0.003
-    """Peak learning rate of the network. A few small steps from the clusters fit less of the noise; a random
-    network needs more, such as --learning-rate 0.03 --num-steps 1000."""
+    learning_rate: Annotated[
+        float | None, _library("Peak learning rate of the network.", "learning_rate", "FLOAT")
+    ] = None
     prior_learning_rate: Annotated[
         float | None,
         optional(

@@ -132,6 +132,8 @@ def gaussian_baseline(
         num_states: K.
         shown: Wraps an iterable of seeds in a progress bar.
     """
+    from threadpoolctl import threadpool_limits
+
     hmm = require_hmmlearn()
     # A step that lowers the likelihood by rounding alone is reported at length.
     logging.getLogger("hmmlearn").setLevel(logging.ERROR)
@@ -150,7 +152,10 @@ def gaussian_baseline(
             covariance_type=wanted.baseline_covariance,
             n_iter=wanted.baseline_iterations,
             random_state=seed,
-        ).fit(features[0], lengths[0])
+        )
+        # The threads of k-means, from which it starts, wait for each other much longer than they work.
+        with threadpool_limits(1):
+            model.fit(features[0], lengths[0])
         shapes = [walks.states.shape for walks in data]
         probabilities = [
             model.predict_proba(part, length).reshape(*shape, -1)

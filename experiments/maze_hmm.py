@@ -108,8 +108,8 @@ def fit_options(options: Options, model: rpm.RPM) -> dict[str, Any]:
         num_steps=wanted.num_steps,
         batch_size=wanted.batch_size or min(BATCH_SIZE, options.data.num_sequences),
         learning_rates={
-            "networks": wanted.learning_rate,
             "prior": wanted.prior_learning_rate or PRIOR_LEARNING_RATE,
+            **given(networks=wanted.learning_rate),
         },
         schedule=wanted.schedule,
         components=wanted.components,
