@@ -307,7 +307,7 @@ def draw_views(arrays: dict[str, np.ndarray]) -> Any:
         for place, state, rows in zip(places, drawn, typical, strict=True)
     ]
     groups = np.repeat(np.arange(len(images)), [len(each) for each in images])
-    names = [f"place {place}, state {state}" for place, state in zip(places, drawn, strict=True)]
+    names = [f"place {place}" for place in places]
     return plots.samples_per_state(np.concatenate(images), groups, titles=names)
 
 
