@@ -19,16 +19,18 @@ def finite_maximum(logits: Array, axis: int | tuple[int, ...] = -1) -> Array:
     return lax.stop_gradient(jnp.where(jnp.isfinite(largest), largest, 0.0))
 
 
-def _exact_unless(accurate: Array, fast: Array, exact: Callable[[], Array]) -> Array:
-    """`fast` where it is accurate, else `exact()`, which is computed only if it is needed.
+def _exact_unless(accurate: Array, fast: Array, exact: Callable[..., Array], *inputs: Array) -> Array:
+    """`fast` where it is accurate, else `exact(*inputs)`, which is computed only if it is needed.
 
     A loop of no or one iteration: under `vmap`, `lax.cond` would compute both. Without a derivative.
     """
-    return lax.while_loop(
-        lambda state: jnp.logical_not(state[0]),
-        lambda state: (jnp.ones_like(state[0]), exact()),
-        (accurate, fast),
-    )[1]
+
+    def body(state: tuple[Array, Array]) -> tuple[Array, Array]:
+        # The barrier ties the inputs to the loop, out of which XLA would move the computation otherwise.
+        held, _ = lax.optimization_barrier((inputs, state[0]))
+        return jnp.ones_like(state[0]), exact(*held)
+
+    return lax.while_loop(lambda state: jnp.logical_not(state[0]), body, (accurate, fast))[1]
 
 
 def _smallest_accurate(dtype: Any) -> float:
@@ -47,17 +49,17 @@ def _log_matmul(left: Array, right: Array) -> Array:
     fast = jnp.log(product) + row + column
     accurate = product >= _smallest_accurate(left.dtype)
 
-    def exact() -> Array:
+    def exact(left: Array, right: Array) -> Array:
         terms = left[..., :, :, None] + right[..., None, :, :]
         largest = finite_maximum(terms, axis=-2)
         return jnp.log(jnp.sum(jnp.exp(terms - largest), axis=-2)) + largest[..., 0, :]
 
-    def exact_if_possible() -> Array:
+    def exact_if_possible(left: Array, right: Array, fast: Array, accurate: Array) -> Array:
         # A sum whose terms are all −∞ is −∞ already.
         possible = matmul((left > -jnp.inf).astype(left.dtype), (right > -jnp.inf).astype(left.dtype)) > 0
-        return _exact_unless(jnp.all(accurate | ~possible), fast, exact)
+        return _exact_unless(jnp.all(accurate | ~possible), fast, exact, left, right)
 
-    return _exact_unless(jnp.all(accurate), fast, exact_if_possible)
+    return _exact_unless(jnp.all(accurate), fast, exact_if_possible, left, right, fast, accurate)
 
 
 def _origins(total: Array, matrix: Array) -> Array:
@@ -236,7 +238,12 @@ def expected_transitions(totals: Array, transition: Array, sites: Array) -> Arra
     return _exact_unless(
         accurate,
         matmul(transpose(earlier), later) * matrix,
-        lambda: jnp.sum(pairwise_marginals(totals, transition[..., None, :, :], sites), axis=-3),
+        lambda totals, transition, sites: jnp.sum(
+            pairwise_marginals(totals, transition[..., None, :, :], sites), axis=-3
+        ),
+        totals,
+        transition,
+        sites,
     )
 
 
