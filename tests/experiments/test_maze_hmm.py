@@ -60,6 +60,7 @@ def test_the_same_seed_gives_the_same_numbers(tiny, done, tmp_path):
     assert read(tmp_path, "metrics.json")["per_seed"] == read(done, "metrics.json")["per_seed"]
 
 
+@pytest.mark.slow
 def test_transitions_by_gradient_from_random_networks(tiny, tmp_path):
     arguments = [*tiny, "--transition", "gradient", "--warm-start", "none", "--no-figures"]
     assert maze_hmm.main([*arguments, "--output", str(tmp_path)]) == 0

@@ -69,7 +69,7 @@ def test_the_same_seed_gives_the_same_numbers(done, tmp_path):
     [
         ["--local-states", "2", "3", "--views", "rotated-coloured"],
         ["--joint", "--batch-size", "8"],
-        ["--latent", "gaussian", "-J", "3", "--batch-size", "8"],
+        pytest.param(["--latent", "gaussian", "-J", "3", "--batch-size", "8"], marks=pytest.mark.slow),
         ["--queue", "16", "--batch-size", "8", "--networks", "separate", "--learn-prior"],
     ],
     ids=lambda arguments: arguments[0],
