@@ -72,7 +72,7 @@ class Data:
     num_textures: Annotated[int, tyro.conf.arg(aliases=["-S"])] = default_of(
         rpm.datasets.texture_sets, "num_textures"
     )
-    """S, textures."""
+    """S, textures in all sets together."""
     patch_size: int = default_of(rpm.datasets.texture_sets, "patch_size")
     """Pixels along a patch."""
     concentration: tuple[float, ...] = (default_of(rpm.datasets.texture_sets, "concentration"),)

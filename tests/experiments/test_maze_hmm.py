@@ -55,6 +55,7 @@ def test_files_and_numbers(done):
     assert metrics["true_model"]["accuracy_train"] >= metrics["accuracy_train"] - 0.05
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_numbers(tiny, done, tmp_path):
     assert maze_hmm.main([*tiny, "--no-figures", "--output", str(tmp_path)]) == 0
     assert read(tmp_path, "metrics.json")["per_seed"] == read(done, "metrics.json")["per_seed"]

@@ -57,6 +57,7 @@ def test_files_and_numbers(done):
     np.testing.assert_allclose(arrays["probabilities"].sum(-1), 1.0, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_numbers(done, tmp_path):
     arguments = [*TINY, "--seeds", "2", "--kind", "unnormalised", "--no-figures", "--output", str(tmp_path)]
     assert peer_supervision.main(arguments) == 0
