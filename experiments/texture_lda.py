@@ -92,7 +92,7 @@ class Model:
         int | None,
         tyro.conf.arg(
             aliases=["-K"],
-            help="K, topics.",
+            help="K, topics that the model has.",
             help_behavior_hint="(default: as many as textures)",
             metavar="K",
         ),
