@@ -73,7 +73,11 @@ class Model:
 
     num_states: Annotated[
         int | None,
-        tyro.conf.arg(aliases=["-K"], help="K, states that the chain has.", help_behavior_hint="(default: as many as places)"),
+        tyro.conf.arg(
+            aliases=["-K"],
+            help="K, states that the chain has.",
+            help_behavior_hint="(default: as many as places)",
+        ),
     ] = None
     transition: Literal["closed-form", "gradient"] = "closed-form"
     """Learn the chain by expected counts, as Baum-Welch does, or by gradients like the network."""
