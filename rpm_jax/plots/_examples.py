@@ -124,6 +124,8 @@ def _rows(
     axes.set_xticks([])
     declutter(axes, keep=())
     axes.tick_params(length=0)
+    # The layout knows how wide the names are only after they have been laid out once.
+    figure.draw_without_rendering()
     return figure
 
 

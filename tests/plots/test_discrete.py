@@ -343,3 +343,14 @@ def test_labelled_points(size):
     np.testing.assert_allclose(clouds[1][:, 0], points[1::3, 0])
     with pytest.raises(ValueError, match="labels"):
         plots.labelled_points(points, np.arange(19))
+
+
+def test_long_titles_are_not_cut_off():
+    """The names of the rows lie within the figure at its first drawing."""
+    images = np.random.default_rng(0).normal(size=(24, 5, 5))
+    figure = plots.samples_per_state(
+        images, np.arange(24) % 12, titles=[f"place number {i}" for i in range(12)]
+    )
+    figure.canvas.draw()
+    (axes,) = figure.axes
+    assert min(label.get_window_extent().x0 for label in axes.get_yticklabels()) >= 0
