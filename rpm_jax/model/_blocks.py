@@ -14,6 +14,15 @@ from rpm_jax.normalizers import Block
 BLOCK_INPUTS = 2**18
 """Numbers of all views together that reach the networks at once, where data are evaluated in blocks."""
 
+STREAMED_INPUTS = 2**17
+"""From this many numbers of all views on, networks are evaluated inside the stream of the normalizer, twice a
+gradient, so that neither their activations nor their outputs are kept; below it they are evaluated once."""
+
+
+def is_streamed(views: tuple[Array, ...]) -> bool:
+    """Whether the factors of these data are too many to be kept."""
+    return sum(view.size for view in views) >= STREAMED_INPUTS
+
 
 def block_size(views: tuple[Array, ...]) -> int:
     """How many data a block holds."""

@@ -21,8 +21,8 @@ from rpm_jax.data import (
     zero_missing,
 )
 from rpm_jax.factors import FactorSpec
-from rpm_jax.model._blocks import DataComponents, block_size, map_blocks
-from rpm_jax.model._pooling import pool_components, pool_log_mixture
+from rpm_jax.model._blocks import DataComponents, block_size, is_streamed, map_blocks
+from rpm_jax.model._pooling import PooledComponents, pool_components, pool_log_mixture, pool_weights
 from rpm_jax.model._records import Components, Factors, Inferred, Mixture
 from rpm_jax.normalizers import ArrayComponents, Block, Queue, QueueState, log_mixture
 from rpm_jax.objectives import free_energy_at, inner_bound_at, log_ratios_at
@@ -193,14 +193,33 @@ class Core:
         return pool_components(components) if self.pooled else components
 
     def mixture(self, params: dict[str, Any], data: Data) -> Mixture:
-        """The mixtures F_jt over all data, in the form that this model's strategies need."""
-        components = None if self._is_exact else self.components(params, data)
+        """The mixtures F_jt over all data, in the form that this model's strategies need.
+
+        Of many data the components are made by the networks when the normalizer asks for a block of them.
+        """
+        components = None
+        if not self._is_exact:
+            make = self._streamed_components if is_streamed(data.views) else self.components
+            components = make(params, data)
         log_values = None
         if self._uses_log_mixture:
-            data = data._replace(mask=full_mask(data.mask, self.prior(params).sites().batch_shape[0]))
-            source = DataComponents(partial(self.factors, params), data)
-            log_values = self._log_mixture(source, data.log_weights, data.mask)
+            source = self._source(params, data)
+            log_values = self._log_mixture(source, data.log_weights, source.data.mask)
         return Mixture(components, log_values)
+
+    def _source(self, params: dict[str, Any], data: Data) -> DataComponents:
+        """The factors of the data, made block by block."""
+        mask = full_mask(data.mask, self.prior(params).sites().batch_shape[0])
+        return DataComponents(partial(self.factors, params), data._replace(mask=mask))
+
+    def _streamed_components(self, params: dict[str, Any], data: Data) -> Components:
+        source = self._source(params, data)
+        log_weights, mask = data.log_weights, source.data.mask
+        if not self.pooled:
+            return Components(source, None, log_weights, mask)
+        num_sites = self.prior(params).sites().batch_shape[0]
+        pooled = PooledComponents(source, num_sites)
+        return Components(pooled, None, *pool_weights(log_weights, mask, num_sites))
 
     def _mixture_of(self, factors: Factors, log_weights: Array | None) -> Mixture:
         """The mixtures whose components are these factors."""

@@ -1,27 +1,65 @@
 """Mixtures that average over the sites as well as over the data."""
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 from jax import Array
 
+from rpm_jax.model._blocks import DataComponents
 from rpm_jax.model._records import Components
-from rpm_jax.normalizers import log_component_weights, log_sum_exp
+from rpm_jax.normalizers import Block, log_component_weights, log_sum_exp
+
+
+class PooledComponents(NamedTuple):
+    """N data at T sites as N·T components at one, made when a block of whole data is asked for.
+
+    Attributes:
+        source: The components at T sites.
+        row_length: T.
+    """
+
+    source: DataComponents
+    row_length: int
+
+    @property
+    def size(self) -> int:
+        """N·T."""
+        return self.source.size * self.row_length
+
+    @property
+    def block_size(self) -> int:
+        """How many to ask for at a time."""
+        return self.source.block_size * self.row_length
+
+    def block(self, start: int | Array, length: int) -> Block:
+        """The components start..start + length − 1, both multiples of T; batch shape (length, J, 1)."""
+        block = self.source.block(start // self.row_length, length // self.row_length)
+        pooled = pool_components(Components(block.natural, block.log_scale, None, None))
+        return Block(pooled.natural, pooled.log_scale)
 
 
 def pool_components(components: Components) -> Components:
     """N components at T sites as N·T components at one: batch shape (N·T, J, 1)."""
     natural, log_scale, log_weights, mask = components
     size, num_views, num_sites = natural.batch_shape
-
-    def pool(array: Array | None) -> Array | None:
-        if array is None:
-            return None
-        return jnp.moveaxis(array, 2, 1).reshape(size * num_sites, num_views, 1)
-
     natural = natural.moveaxis(2, 1).reshape((size * num_sites, num_views, 1))
+    log_scale = None if log_scale is None else _pool(log_scale)
+    return Components(natural, log_scale, *pool_weights(log_weights, mask, num_sites))
+
+
+def pool_weights(
+    log_weights: Array | None, mask: Array | None, num_sites: int
+) -> tuple[Array | None, Array | None]:
+    """Log-weights (N,) and mask (N, J, T) of data as those of N·T components."""
     if log_weights is not None:
         log_weights = jnp.repeat(log_weights, num_sites) - jnp.log(num_sites)
-    return Components(natural, pool(log_scale), log_weights, pool(mask))
+    return log_weights, None if mask is None else _pool(mask)
+
+
+def _pool(array: Array) -> Array:
+    size, num_views, num_sites = array.shape
+    return jnp.moveaxis(array, 2, 1).reshape(size * num_sites, num_views, 1)
 
 
 def pool_log_mixture(log_values: Array, size: int, log_weights: Array | None, mask: Array | None) -> Array:

@@ -41,7 +41,8 @@ class Components(NamedTuple):
     """The components of the mixtures F_jt.
 
     Attributes:
-        natural: η_jt^m, a family of batch shape (N, J, T).
+        natural: η_jt^m, a family of batch shape (N, J, T), or `normalizers.Components` that make blocks of
+            them, and of their log-scales.
         log_scale: h_jt^m of unnormalised factors, shape (N, J, T), or None.
         log_weights: log w_m, shape (N,), or None for uniform weights.
         mask: Boolean (N, J, T), False for missing components, or None.

@@ -24,6 +24,9 @@ class Block(NamedTuple):
 class Components(Protocol):
     """N mixture components, of which a normalizer asks for blocks.
 
+    Those made of something else when they are asked for may also have `block_size`, the most to be asked for
+    at a time, and `row_length`, of which starts and lengths of blocks have to be multiples.
+
     Attributes:
         size: N.
     """
@@ -64,6 +67,11 @@ class ArrayComponents(NamedTuple):
             self.natural.replace(tuple(rows(parameter) for parameter in self.natural.natural_parameters)),
             None if self.log_scale is None else rows(self.log_scale),
         )
+
+
+def row_length(components: Components) -> int:
+    """Of how many components starts and lengths of blocks must be multiples; 1 unless they say so."""
+    return getattr(components, "row_length", 1)
 
 
 def as_components(mixture: Any, log_scale: Array | None = None) -> Components:

@@ -1,6 +1,8 @@
 """The tilted mixture integral, streamed over blocks of components."""
 
 import math
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -8,7 +10,8 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from rpm_jax.expfam import ExponentialFamily
-from rpm_jax.normalizers._components import Components
+from rpm_jax.normalizers._components import ArrayComponents, Components, row_length
+from rpm_jax.normalizers._moving import Moving
 from rpm_jax.normalizers._plain import log_component_weights, log_tilted_mixture_plain
 from rpm_jax.normalizers._running import RunningLogSum, empty_log_sum, fold, log_sum
 
@@ -17,6 +20,9 @@ BLOCK_ELEMENTS = 2**17
 
 PLAIN_ELEMENTS = 2**18
 """Up to this many in all, one block is faster."""
+
+Evaluate = Callable[..., tuple[Any, Array]]
+"""(rows, start, *constants) -> natural parameters and log-mass of a block of components, (M, J, T)."""
 
 
 def log_tilted_mixture(
@@ -34,10 +40,15 @@ def log_tilted_mixture(
     F_jt(z) = Σ_m w_m χ(z) exp(⟨η_jt^m, t(z)⟩ + h_jt^m), with h = −A(η) for normalised factors. At δ = 0
     it is the log-mass of F_jt: 0 for normalised factors.
 
-    Blocks of components are folded into a running logsumexp (m, s), m + log s, and forgotten; derivatives
-    evaluate each block again, so that memory does not grow with the number of pairs of datum and component.
-    Value and derivatives equal those of `log_tilted_mixture_plain` up to rounding, in both modes of
-    differentiation and to every order.
+    Blocks of components are folded into a running logsumexp (m, s), m + log s, and forgotten. Derivatives
+    evaluate each block again: with G the result and W = exp(terms − G),
+
+        dG = Σ_m W_m [⟨∇A(η^m + δ), dη^m + dδ⟩ + dh^m + d log w_m],
+
+    so that neither a pair of datum and component nor a running sum is ever kept, and components that are
+    networks applied to data are evaluated and differentiated block by block, none of their activations or
+    natural parameters being kept either. Value and derivatives equal those of `log_tilted_mixture_plain` up
+    to rounding, in both modes of differentiation and to every order.
 
     Args:
         components: The N components, batch shape (N, J, T).
@@ -52,32 +63,134 @@ def log_tilted_mixture(
         Shape (..., J, T).
     """
     size = components.size
-    natural, log_scale = components.block(0, size)
-    num_terms = jnp.broadcast_shapes(tilts.batch_shape, natural.batch_shape[1:])
+    example = jax.eval_shape(lambda: components.block(0, size)).natural
+    num_terms = jnp.broadcast_shapes(tilts.batch_shape, example.batch_shape[1:])
+    row = row_length(components)
     if block_size is None:
-        terms = max(1, math.prod(num_terms))
-        block_size = size if size * terms <= PLAIN_ELEMENTS else max(1, BLOCK_ELEMENTS // terms)
+        block_size = _default_block_size(components, max(1, math.prod(num_terms)))
+    block_size = max(row, block_size // row * row)
     if block_size >= size:
         return log_tilted_mixture_plain(components, tilts, log_weights=log_weights, mask=mask)
+    weights = log_component_weights(size, log_weights, mask)
+    # All blocks are of one length; components that a block repeats have weight 0 there.
+    block_size = -(-size // -(-size // block_size) // row) * row
+    num_blocks = -(-size // block_size)
+    starts = jnp.arange(num_blocks) * block_size
+    blocks: Any = None
+    if isinstance(components, ArrayComponents):
+        blocks = _array_blocks(components, weights, num_blocks, block_size)
+        evaluate = partial(_array_block, components.natural)
+    else:
+        if weights.ndim > 0:
+            blocks = weights[jnp.minimum(starts, size - block_size)[:, None] + jnp.arange(block_size)]
+        evaluate = partial(_made_block, components, block_size)
+    first = jax.tree.map(lambda leaf: leaf[0], (blocks, starts))
+    closed, constants = jax.closure_convert(evaluate, *first)
+    return _streamed(closed, num_terms, constants, tilts, blocks, starts)
+
+
+def _default_block_size(components: Components, num_terms: int) -> int:
+    """Components per block, all of them where they are few."""
+    size = components.size
+    own = getattr(components, "block_size", None) or size
+    if size * num_terms <= PLAIN_ELEMENTS and own >= size:
+        return size
+    return min(own, max(1, BLOCK_ELEMENTS // num_terms))
+
+
+def _array_blocks(
+    components: ArrayComponents, weights: Array, num_blocks: int, block_size: int
+) -> tuple[tuple[Array, ...], Array]:
+    """Natural parameters and log-mass with the blocks on their first axis, the last one filled up."""
+    natural, log_scale = components
     log_scale = -natural.log_partition() if log_scale is None else log_scale
-    log_mass = log_scale + log_component_weights(size, log_weights, mask)
-    dtype = jnp.result_type(log_mass, tilts.dtype)
+    padding = num_blocks * block_size - components.size
 
-    @jax.checkpoint
-    def add(running: RunningLogSum, block: tuple[Any, Array]) -> RunningLogSum:
-        natural, log_mass = block
-        terms = (natural.moveaxis(0, -1) + tilts[..., None]).log_partition() + jnp.moveaxis(log_mass, 0, -1)
-        return fold(running, terms, axis=-1)
+    def split(leaf: Array, **fill: Any) -> Array:
+        if padding:
+            leaf = jnp.pad(leaf, [(0, padding), *[(0, 0)] * (leaf.ndim - 1)], **fill)
+        return leaf.reshape(num_blocks, block_size, *leaf.shape[1:])
 
-    whole = size // block_size * block_size
-    running = empty_log_sum(num_terms, dtype)
-    blocks = jax.tree.map(
-        lambda leaf: leaf[:whole].reshape(-1, block_size, *leaf.shape[1:]),
-        (natural.natural_parameters, log_mass),
+    return (
+        tuple(split(parameter, mode="edge") for parameter in natural.natural_parameters),
+        split(log_scale + weights, constant_values=-jnp.inf),
     )
-    running, _ = lax.scan(
-        lambda running, block: (add(running, (natural.replace(block[0]), block[1])), None), running, blocks
-    )
-    if whole < size:
-        running = add(running, (natural[whole:], log_mass[whole:]))
-    return log_sum(running)
+
+
+def _array_block(natural: Any, rows: tuple[tuple[Array, ...], Array], start: Array) -> tuple[Any, Array]:
+    del start
+    return natural.replace(rows[0]), rows[1]
+
+
+def _made_block(
+    components: Components, length: int, weights: Array | None, start: Array
+) -> tuple[Any, Array]:
+    """The last block is moved back to the end of the data: what it repeats has weight 0."""
+    size = components.size
+    moved = jnp.minimum(start, size - length)
+    natural, log_scale = components.block(moved, length)
+    log_scale = -natural.log_partition() if log_scale is None else log_scale
+    weights = jnp.asarray(-math.log(size), log_scale.dtype) if weights is None else weights
+    weights = weights if weights.ndim == 3 else weights.reshape(-1, 1, 1)
+    is_new = moved + jnp.arange(length) >= start
+    return natural, jnp.where(is_new[:, None, None], log_scale + weights, -jnp.inf)
+
+
+def _terms(evaluate: Evaluate, constants: Any, tilts: Any, rows: Any, start: Array) -> Array:
+    """Log w_m + A(η^m + δ) + h^m of a block, (..., J, T, M): sums over the contiguous axis are faster."""
+    natural, log_mass = evaluate(rows, start, *constants)
+    return (natural.moveaxis(0, -1) + tilts[..., None]).log_partition() + jnp.moveaxis(log_mass, 0, -1)
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0, 1))
+def _streamed(
+    evaluate: Evaluate, shape: tuple[int, ...], constants: Any, tilts: Any, blocks: Any, starts: Array
+) -> Array:
+    """The logsumexp over all blocks.
+
+    Args:
+        evaluate: What makes a block of components.
+        shape: (..., J, T), of the result.
+        constants: What `evaluate` needs besides, such as parameters of networks.
+        tilts: δ.
+        blocks: Pytree whose first axis counts the blocks.
+        starts: The first component of every block.
+    """
+    first = jax.tree.map(lambda leaf: leaf[0], (blocks, starts))
+    dtype = jax.eval_shape(partial(_terms, evaluate), constants, tilts, *first).dtype
+
+    def add(running: RunningLogSum, block: tuple[Any, Array]) -> tuple[RunningLogSum, None]:
+        return fold(running, _terms(evaluate, constants, tilts, *block), axis=-1), None
+
+    return log_sum(lax.scan(add, empty_log_sum(shape, dtype), (blocks, starts))[0])
+
+
+@partial(_streamed.defjvp, symbolic_zeros=True)
+def _(evaluate: Evaluate, shape: tuple[int, ...], primals: tuple, tangents: tuple) -> tuple[Array, Array]:
+    constants, tilts, blocks, starts = primals
+    result = _streamed(evaluate, shape, constants, tilts, blocks, starts)
+    reference = jnp.where(jnp.isneginf(result), 0.0, result)[..., None]
+    fixed, fixed_tangents = Moving.split((constants, tilts), tangents[:2])
+    moving, row_tangents = Moving.split(blocks, tangents[2])
+
+    # Linear in the tangents, and evaluated again where it is transposed.
+    @partial(jax.checkpoint, prevent_cse=False)
+    def change(
+        fixed_tangents: list[Array], leaves: list[Array], row_tangents: list[Array], start: Array
+    ) -> Array:
+        rows = moving._replace(leaves=leaves)
+
+        def terms(fixed_moved: list[Array], rows_moved: list[Array]) -> Array:
+            constants, tilts = fixed.merge(fixed_moved)
+            return _terms(evaluate, constants, tilts, rows.merge(rows_moved), start)
+
+        values, tangent = jax.jvp(terms, (fixed.selected(), rows.selected()), (fixed_tangents, row_tangents))
+        return jnp.sum(jnp.exp(values - reference) * tangent, axis=-1)
+
+    def add(total: Array, block: tuple[Any, Any, Array]) -> tuple[Array, None]:
+        return total + change(fixed_tangents, *block), None
+
+    zeros = jnp.zeros(shape, result.dtype)
+    if not fixed_tangents and not row_tangents:
+        return result, zeros
+    return result, lax.scan(add, zeros, (moving.leaves, row_tangents, starts))[0]
