@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from rpm_jax.networks._affine import affine
 from rpm_jax.networks._convolution import Conv, max_pool
 
 
@@ -48,6 +49,37 @@ class _OpenOutputs(nn.Module):
         return self.num_outputs
 
 
+ELEMENTWISE = (
+    *(nn.relu, nn.relu6, nn.leaky_relu, nn.elu, nn.selu, nn.gelu, nn.silu),
+    *(nn.sigmoid, nn.softplus, nn.soft_sign, nn.tanh, jnp.tanh, jnp.sin),
+)
+"""Activations that are known to act on every number alone."""
+
+
+class FeaturesFirstDense(nn.Module):
+    """`flax.linen.Dense` for arrays with the features on the first axis: (D, n) to (features, n).
+
+    With few features and many data its gradient takes little more than half the time on CPUs.
+
+    Attributes:
+        features: Of the outputs.
+        param_dtype: Of the parameters, which are those of `flax.linen.Dense`.
+        bias_init: Of the bias.
+    """
+
+    features: int
+    param_dtype: Any = jnp.float32
+    bias_init: Callable[..., Array] = nn.initializers.zeros_init()
+
+    @nn.compact
+    def __call__(self, inputs: Array) -> Array:
+        """Map inputs (D, n) to outputs (features, n)."""
+        shape = (inputs.shape[0], self.features)
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), shape, self.param_dtype)
+        bias = self.param("bias", self.bias_init, (self.features,), self.param_dtype)
+        return affine(kernel, bias, inputs)
+
+
 class PointwiseMLP(_OpenOutputs):
     """A multilayer perceptron on the last axis, shared over all axes before it.
 
@@ -69,10 +101,17 @@ class PointwiseMLP(_OpenOutputs):
     def __call__(self, inputs: Array) -> Array:
         """Map inputs (..., D) to outputs (..., num_outputs)."""
         num_outputs = self._check(inputs)
-        dense = _in_precision_of(inputs, nn.Dense)
-        for units in self.hidden:
-            inputs = self.activation(dense(units, bias_init=_spread_bias)(inputs))
-        return dense(num_outputs)(inputs)
+        if self.activation not in ELEMENTWISE:
+            dense = _in_precision_of(inputs, nn.Dense)
+            for units in self.hidden:
+                inputs = self.activation(dense(units, bias_init=_spread_bias)(inputs))
+            return dense(num_outputs)(inputs)
+        dense = _in_precision_of(inputs, FeaturesFirstDense)
+        features = inputs.reshape(-1, inputs.shape[-1]).T
+        for layer, units in enumerate(self.hidden):
+            features = self.activation(dense(units, bias_init=_spread_bias, name=f"Dense_{layer}")(features))
+        features = dense(num_outputs, name=f"Dense_{len(self.hidden)}")(features)
+        return features.T.reshape(*inputs.shape[:-1], num_outputs)
 
 
 class MLP(_OpenOutputs):
