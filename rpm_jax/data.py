@@ -10,6 +10,7 @@ from jax import Array
 
 from rpm_jax._checks import is_concrete, require_choice
 from rpm_jax._pytree import pytree_dataclass
+from rpm_jax.distinct import DistinctValues
 
 MIXTURES = ("train", "given", "both")
 
@@ -21,11 +22,14 @@ class Data(NamedTuple):
         views: J arrays whose first axis is N: (N, T) or (N, T, ...) for T sites, (N, ...) for one.
         mask: Boolean (N, J, T) or (N, J), False where a view (at a site) is missing; None: all observed.
         log_weights: Log-weights of the empirical marginals, shape (N,), Σ w = 1; None: uniform.
+        distinct: The distinct values of the views, which are then the components in the place of the data
+            (`RPM.prepare`); None where they are not known, or not few.
     """
 
     views: tuple[Array, ...]
     mask: Array | None = None
     log_weights: Array | None = None
+    distinct: DistinctValues | None = None
 
     @property
     def size(self) -> int:
@@ -73,12 +77,10 @@ def as_data(views: Any, mask: Any = None, log_weights: Any = None) -> Data:
             infinite.
     """
     if isinstance(views, Data):
-        if mask is not None or log_weights is not None:
-            views = views._replace(
-                mask=views.mask if mask is None else mask,
-                log_weights=views.log_weights if log_weights is None else log_weights,
-            )
-        views, mask, log_weights = views
+        distinct = views.distinct if mask is None and log_weights is None else None
+        mask = views.mask if mask is None else mask
+        log_weights = views.log_weights if log_weights is None else log_weights
+        return as_data(views.views, mask, log_weights)._replace(distinct=distinct)
     if not isinstance(views, Sequence) or isinstance(views, str | bytes):
         hint = ""
         if hasattr(views, "shape") and len(views.shape) > 1:

@@ -102,6 +102,19 @@ class NetworkFactors:
             log_scale = log_scale - natural.log_partition()
         return Recognition(potentials, log_scale)
 
+    def is_sitewise(self, views: tuple[Array, ...], sites: Any) -> bool:
+        """Whether every factor f_jt depends on what is observed at its own site alone.
+
+        Args:
+            views: J arrays, or their shapes.
+            sites: The prior's sites, T > 1 of them.
+        """
+        positions, _ = self._output_shape(sites)
+        return isinstance(self.output, SiteOutputs) and all(
+            getattr(network, "pointwise", False) and view.ndim > 1 and view.shape[1] == positions
+            for network, view in zip(self.networks * (len(views) // len(self.networks)), views, strict=True)
+        )
+
     def _check_params(self, params: Any, views: tuple[Array, ...], groups: list[_Group]) -> None:
         """Raise `ValueError` where parameters were made for other views than these."""
         sizes = [jax.tree.leaves(group)[0].shape[:1] for group in params if jax.tree.leaves(group)]

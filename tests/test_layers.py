@@ -16,7 +16,7 @@ LAYERS = [
     {"priors"},
     {"normalizers"},
     {"objectives"},
-    {"data"},
+    {"data", "distinct"},
     {"networks", "outputs"},
     {"factors", "posteriors"},
     {"auxiliaries"},

@@ -20,6 +20,7 @@ from rpm_jax.data import (
     full_mask,
     zero_missing,
 )
+from rpm_jax.distinct import at_sites, distinct_values
 from rpm_jax.factors import FactorSpec
 from rpm_jax.model._blocks import DataComponents, block_size, is_streamed, map_blocks
 from rpm_jax.model._pooling import PooledComponents, pool_components, pool_log_mixture, pool_weights
@@ -187,19 +188,44 @@ class Core:
         Returns:
             Batch shape (N, J, T), or (N·T, J, 1) where the model pools the sites.
         """
-        data = as_data(data)
+        return self._held_components(params, as_data(data))
+
+    def _held_components(self, params: dict[str, Any], data: Data) -> Components:
         natural, _, log_scale, mask = self.factors(params, data.views, data.mask)
-        components = Components(natural, log_scale, data.log_weights, mask)
+        components = Components(natural, log_scale, normalise_masses(data.log_weights, self.pooled), mask)
         return pool_components(components) if self.pooled else components
+
+    def prepare(self, data: Data) -> Data:
+        """Data with the distinct values of their views, where these are few and the model can use them.
+
+        Counts, say, of which there are few: every value is then a component of F_jt only once, which changes
+        nothing but the time. It needs factors f_jt(z_t|x_jt) that look at one site alone: a single site,
+        or a network that is pointwise. `rpm_jax.fit` calls it.
+
+        Args:
+            data: Data that are not traced.
+        """
+        sites = initial_sites(self.prior_spec)
+        num_sites = sites.batch_shape[0]
+        sitewise = getattr(self.factor_spec, "is_sitewise", None)
+        if num_sites > 1 and not (sitewise is not None and sitewise(data.views, sites)):
+            return data
+        mask = full_mask(data.mask, num_sites)
+        return data._replace(distinct=distinct_values(data.views, num_sites, mask, data.log_weights))
 
     def mixture(self, params: dict[str, Any], data: Data) -> Mixture:
         """The mixtures F_jt over all data, in the form that this model's strategies need.
 
-        Of many data the components are made by the networks when the normalizer asks for a block of them.
+        Of many data the components are made by the networks when the normalizer asks for a block of them. Where
+        the distinct values of the data are known (`prepare`), these are the components.
         """
+        if data.distinct is not None:
+            num_sites = self.prior(params).sites().batch_shape[0]
+            views = tuple(at_sites(values, num_sites) for values in data.distinct.values)
+            data = Data(views, None, data.distinct.log_masses)
         components = None
         if not self._is_exact:
-            make = self._streamed_components if is_streamed(data.views) else self.components
+            make = self._streamed_components if is_streamed(data.views) else self._held_components
             components = make(params, data)
         log_values = None
         if self._uses_log_mixture:
@@ -216,7 +242,7 @@ class Core:
         source = self._source(params, data)
         log_weights, mask = data.log_weights, source.data.mask
         if not self.pooled:
-            return Components(source, None, log_weights, mask)
+            return Components(source, None, normalise_masses(log_weights, False), mask)
         num_sites = self.prior(params).sites().batch_shape[0]
         pooled = PooledComponents(source, num_sites)
         return Components(pooled, None, *pool_weights(log_weights, mask, num_sites))
@@ -234,7 +260,8 @@ class Core:
         return Mixture(components, log_values)
 
     def _log_mixture(self, components: Any, log_weights: Array | None, mask: Array | None) -> Any:
-        log_values = log_mixture(components, log_weights=log_weights, mask=mask)
+        weights = normalise_masses(log_weights, pooled=False)
+        log_values = log_mixture(components, log_weights=weights, mask=mask)
         if not self.pooled:
             return log_values
         (array,) = log_values.natural_parameters
@@ -425,6 +452,13 @@ class Core:
 
     def _strategies(self) -> dict[str, Any]:
         return {"posterior": self.posterior_strategy, "auxiliary": self.auxiliary_strategy}
+
+
+def normalise_masses(log_weights: Array | None, pooled: bool) -> Array | None:
+    """Log-masses (N, J, T) as log-weights, unless they will be normalised over sites too; others as are."""
+    if log_weights is None or log_weights.ndim < 3 or pooled:
+        return log_weights
+    return jax.nn.log_softmax(log_weights, axis=0)
 
 
 def initial_sites(spec: PriorSpec) -> Any:

@@ -16,7 +16,7 @@ from rpm_jax.data import (
     choose_mixture,
     zero_missing,
 )
-from rpm_jax.model._blocks import is_streamed, map_blocks
+from rpm_jax.model._blocks import map_blocks
 from rpm_jax.model._core import Core
 from rpm_jax.model._records import Mixture
 from rpm_jax.normalizers import ArrayComponents, Block
@@ -168,7 +168,7 @@ class Inference(Core):
         if self._is_exact:
             factors = self._factors_in_blocks(params, data)
             return self._bound(params, data.batch(index), mixture, factors=factors)
-        if is_streamed(mixture_data.views):
+        if mixture.is_streamed:
             # The networks are then evaluated once for all of these data.
             return self._bound(params, data.batch(index), mixture)
         return map_blocks(lambda i: self._bound(params, data.batch(i), mixture), index, EVALUATED_AT_ONCE)

@@ -51,8 +51,10 @@ def pool_components(components: Components) -> Components:
 def pool_weights(
     log_weights: Array | None, mask: Array | None, num_sites: int
 ) -> tuple[Array | None, Array | None]:
-    """Log-weights (N,) and mask (N, J, T) of data as those of N·T components."""
-    if log_weights is not None:
+    """Log-weights (N,) or log-masses (N, J, T) and mask (N, J, T) of data as those of N·T components."""
+    if log_weights is not None and log_weights.ndim == 3:
+        log_weights = jax.nn.log_softmax(_pool(log_weights), axis=0)
+    elif log_weights is not None:
         log_weights = jnp.repeat(log_weights, num_sites) - jnp.log(num_sites)
     return log_weights, None if mask is None else _pool(mask)
 
@@ -68,13 +70,16 @@ def pool_log_mixture(log_values: Array, size: int, log_weights: Array | None, ma
     Args:
         log_values: log F_jt, shape (J, T, K).
         size: N.
-        log_weights: log w, shape (N,), or None.
+        log_weights: log w, shape (N,), log-masses (N, J, T), or None.
         mask: Boolean (N, J, T), or None.
 
     Returns:
         log F_j, shape (J, 1, K).
     """
     num_sites = log_values.shape[1]
+    if log_weights is not None and log_weights.ndim == 3:
+        share = jax.nn.log_softmax(log_sum_exp(log_weights, 0), axis=1)
+        return log_sum_exp(log_values + share[..., None], 1)[:, None]
     if mask is None:
         return log_sum_exp(log_values, 1)[:, None] - jnp.log(num_sites)
     weights = log_component_weights(size, log_weights, None)

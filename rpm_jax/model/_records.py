@@ -4,6 +4,8 @@ from typing import Any, NamedTuple
 
 from jax import Array
 
+from rpm_jax.expfam import ExponentialFamily
+
 
 class Factors(NamedTuple):
     """Natural parameters of the recognition factors of some data.
@@ -64,6 +66,11 @@ class Mixture(NamedTuple):
 
     components: Components | None
     log_values: Any
+
+    @property
+    def is_streamed(self) -> bool:
+        """Whether the components are made again by networks whenever they are needed."""
+        return self.components is not None and not isinstance(self.components.natural, ExponentialFamily)
 
 
 class Inferred(NamedTuple):

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from rpm_jax._checks import as_keys
+from rpm_jax._checks import as_keys, is_concrete
 from rpm_jax.data import Data, as_data
 from rpm_jax.model import Model
 from rpm_jax.normalizers import Queue
@@ -109,7 +109,7 @@ def fit(
         progress=progress,
         callback=callback,
     )
-    data = as_data(views, mask, log_weights)
+    data = prepared(model, as_data(views, mask, log_weights))
     held_out = None if held_out is None else as_data(held_out)
     runner = Runner(model, data, held_out, options, {}, sweep=False, data_axis=None)
     return Fit(*runner.run(as_keys("key", key, 0)))
@@ -161,7 +161,7 @@ def fit_seeds(
         data = _stacked_data(views, len(keys), **data_options)
         held_out = None if held_out is None else _stacked_data(held_out, len(keys))
     else:
-        data = as_data(views, **data_options)
+        data = prepared(model, as_data(views, **data_options))
         held_out = None if held_out is None else as_data(held_out)
     runner = Runner(
         model,
@@ -173,6 +173,11 @@ def fit_seeds(
         data_axis=0 if stacked_data else None,
     )
     return Sweep(*runner.run(keys))
+
+
+def prepared(model: Model, data: Data) -> Data:
+    """Data as the model likes them best, where it has a preference (`RPM.prepare`)."""
+    return model.prepare(data) if hasattr(model, "prepare") and is_concrete(data) else data
 
 
 def _stacked_data(views: Any, num_seeds: int, mask: Any = None, log_weights: Any = None) -> Data:

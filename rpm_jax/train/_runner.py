@@ -86,9 +86,10 @@ class Runner(NamedTuple):
         else:
             params = self._checked(options.params, expected)
         components = options.components
+        few_values = self.data.distinct is not None
         if components is None:
-            components = "batch" if exact and size > MOST_BATCHES * batch_size else "data"
-        if components == "data" and batch_size == size and not options.replacement:
+            components = "batch" if exact and size > MOST_BATCHES * batch_size and not few_values else "data"
+        if components == "data" and batch_size == size and not (options.replacement or few_values):
             # The same mixtures, from factors that are evaluated once.
             components = "batch"
         if (options.em or isinstance(components, Queue)) and not isinstance(self.model, RPM):
