@@ -1,5 +1,6 @@
 """The recognition-parametrised model."""
 
+from rpm_jax.model._inference import MOST_EVALUATED, evenly_spread
 from rpm_jax.model._joint import JointRPM
 from rpm_jax.model._local import LocalLatentRPM, LocalOutputs
 from rpm_jax.model._protocol import Model
@@ -7,6 +8,7 @@ from rpm_jax.model._records import Components, Draw, Factors, Inferred, Mixture
 from rpm_jax.model._rpm import RPM
 
 __all__ = [
+    "MOST_EVALUATED",
     "RPM",
     "Components",
     "Draw",
@@ -17,4 +19,5 @@ __all__ = [
     "LocalOutputs",
     "Mixture",
     "Model",
+    "evenly_spread",
 ]

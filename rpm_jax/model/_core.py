@@ -23,9 +23,23 @@ from rpm_jax.data import (
 from rpm_jax.distinct import at_sites, distinct_values
 from rpm_jax.factors import FactorSpec
 from rpm_jax.model._blocks import DataComponents, block_size, is_streamed, map_blocks
-from rpm_jax.model._pooling import PooledComponents, pool_components, pool_log_mixture, pool_weights
+from rpm_jax.model._pooling import (
+    PooledComponents,
+    pool_components,
+    pool_log_mixture,
+    pool_weights,
+    weights_among_all,
+)
 from rpm_jax.model._records import Components, Factors, Inferred, Mixture
-from rpm_jax.normalizers import ArrayComponents, Block, Queue, QueueState, log_mixture
+from rpm_jax.normalizers import (
+    ArrayComponents,
+    Block,
+    DeviceAxis,
+    Queue,
+    QueueState,
+    SpreadComponents,
+    log_mixture,
+)
 from rpm_jax.objectives import free_energy_at, inner_bound_at, log_ratios_at
 from rpm_jax.posteriors import PosteriorStrategy
 from rpm_jax.priors import Prior, PriorSpec, as_spec
@@ -190,11 +204,6 @@ class Core:
         """
         return self._held_components(params, as_data(data))
 
-    def _held_components(self, params: dict[str, Any], data: Data) -> Components:
-        natural, _, log_scale, mask = self.factors(params, data.views, data.mask)
-        components = Components(natural, log_scale, normalise_masses(data.log_weights, self.pooled), mask)
-        return pool_components(components) if self.pooled else components
-
     def prepare(self, data: Data) -> Data:
         """Data with the distinct values of their views, where these are few and the model can use them.
 
@@ -213,59 +222,109 @@ class Core:
         mask = full_mask(data.mask, num_sites)
         return data._replace(distinct=distinct_values(data.views, num_sites, mask, data.log_weights))
 
-    def mixture(self, params: dict[str, Any], data: Data) -> Mixture:
+    def mixture(self, params: dict[str, Any], data: Data, *, devices: DeviceAxis | None = None) -> Mixture:
         """The mixtures F_jt over all data, in the form that this model's strategies need.
 
-        Of many data the components are made by the networks when the normalizer asks for a block of them. Where
-        the distinct values of the data are known (`prepare`), these are the components.
+        Of many data the components are made by the networks when the normalizer asks for a block of them.
+        Where the distinct values of the data are known (`prepare`), these are the components.
+
+        Args:
+            params: The model's parameters.
+            data: The data; with `devices` those of this device, `log_weights` being `weights_among_all`.
+            devices: The devices that the data are spread over.
         """
         if data.distinct is not None:
             num_sites = self.prior(params).sites().batch_shape[0]
             views = tuple(at_sites(values, num_sites) for values in data.distinct.values)
-            data = Data(views, None, data.distinct.log_masses)
+            data, devices = Data(views, None, data.distinct.log_masses), None
         components = None
-        if not self._is_exact:
+        if not self.is_exact:
             make = self._streamed_components if is_streamed(data.views) else self._held_components
-            components = make(params, data)
+            components = make(params, data, devices)
         log_values = None
         if self._uses_log_mixture:
             source = self._source(params, data)
-            log_values = self._log_mixture(source, data.log_weights, source.data.mask)
+            log_values = self._log_mixture(source, data.log_weights, source.data.mask, devices)
         return Mixture(components, log_values)
+
+    def weights_among_all(self, data: Data) -> Array | None:
+        """Log-weights of the data's components that stay right where the data are spread over devices.
+
+        Returns:
+            None for uniform ones, shape (N,), or (N, J, T) where some are missing, those −∞.
+        """
+        num_sites = initial_sites(self.prior_spec).batch_shape[0]
+        mask = full_mask(data.mask, num_sites)
+        return weights_among_all(data.log_weights, mask, num_sites, pooled=self.pooled)
 
     def _source(self, params: dict[str, Any], data: Data) -> DataComponents:
         """The factors of the data, made block by block."""
         mask = full_mask(data.mask, self.prior(params).sites().batch_shape[0])
         return DataComponents(partial(self.factors, params), data._replace(mask=mask))
 
-    def _streamed_components(self, params: dict[str, Any], data: Data) -> Components:
-        source = self._source(params, data)
-        log_weights, mask = data.log_weights, source.data.mask
-        if not self.pooled:
-            return Components(source, None, normalise_masses(log_weights, False), mask)
-        num_sites = self.prior(params).sites().batch_shape[0]
-        pooled = PooledComponents(source, num_sites)
-        return Components(pooled, None, *pool_weights(log_weights, mask, num_sites))
+    def _held_components(
+        self, params: dict[str, Any], data: Data, devices: DeviceAxis | None = None
+    ) -> Components:
+        factors = self.factors(params, data.views, data.mask)
+        return self._components_of(factors, data.log_weights, devices)
 
-    def _mixture_of(self, factors: Factors, log_weights: Array | None) -> Mixture:
-        """The mixtures whose components are these factors."""
+    def _components_of(
+        self, factors: Factors, log_weights: Array | None, devices: DeviceAxis | None = None
+    ) -> Components:
+        """Factors as components."""
         natural, _, log_scale, mask = factors
-        components = None
-        if not self._is_exact:
-            components = Components(natural, log_scale, log_weights, mask)
-            components = pool_components(components) if self.pooled else components
+        if devices is None:
+            components = Components(natural, log_scale, normalise_masses(log_weights, self.pooled), mask)
+            return pool_components(components) if self.pooled else components
+        components = Components(natural, log_scale, log_weights, None)
+        components = pool_components(components, are_final=True) if self.pooled else components
+        own = ArrayComponents(components.natural, components.log_scale)
+        return Components(SpreadComponents(own, devices), None, components.log_weights, None)
+
+    def _streamed_components(
+        self, params: dict[str, Any], data: Data, devices: DeviceAxis | None = None
+    ) -> Components:
+        source: Any = self._source(params, data)
+        log_weights, mask = data.log_weights, None if devices else source.data.mask
+        if self.pooled:
+            num_sites = self.prior(params).sites().batch_shape[0]
+            source = PooledComponents(source, num_sites)
+            log_weights, mask = pool_weights(log_weights, mask, num_sites, are_final=devices is not None)
+        elif devices is None:
+            log_weights = normalise_masses(log_weights, pooled=False)
+        if devices is not None:
+            source = SpreadComponents(source, devices)
+        return Components(source, None, log_weights, mask)
+
+    def _mixture_of(
+        self, factors: Factors, log_weights: Array | None, devices: DeviceAxis | None = None
+    ) -> Mixture:
+        """The mixtures whose components are these factors."""
+        components = None if self.is_exact else self._components_of(factors, log_weights, devices)
         log_values = None
         if self._uses_log_mixture:
-            log_values = self._log_mixture(ArrayComponents(natural, log_scale), log_weights, mask)
+            held = ArrayComponents(factors.natural, factors.log_scale)
+            log_values = self._log_mixture(held, log_weights, factors.mask, devices)
         return Mixture(components, log_values)
 
-    def _log_mixture(self, components: Any, log_weights: Array | None, mask: Array | None) -> Any:
-        weights = normalise_masses(log_weights, pooled=False)
-        log_values = log_mixture(components, log_weights=weights, mask=mask)
+    def _log_mixture(
+        self,
+        components: Any,
+        log_weights: Array | None,
+        mask: Array | None,
+        devices: DeviceAxis | None = None,
+    ) -> Any:
+        if devices is None:
+            weights = normalise_masses(log_weights, pooled=False)
+            log_values = log_mixture(components, log_weights=weights, mask=mask)
+        else:
+            log_values = log_mixture(SpreadComponents(components, devices), log_weights=log_weights)
+            mask = None
         if not self.pooled:
             return log_values
         (array,) = log_values.natural_parameters
-        return log_values.replace((pool_log_mixture(array, components.size, log_weights, mask),))
+        pooled = pool_log_mixture(array, components.size, log_weights, mask, are_final=devices is not None)
+        return log_values.replace((pooled,))
 
     def _evidence(self, factors: Factors, mixture: Mixture) -> Any:
         """Σ_j (log f_jt − log F_jt), batch shape (B, T)."""
@@ -282,17 +341,25 @@ class Core:
         return map_blocks(factors, (data.views, mask), block_size(data.views))
 
     @property
-    def _is_exact(self) -> bool:
+    def is_exact(self) -> bool:
         """Whether E_q[log F_jt] is evaluated, not bounded."""
         return getattr(self.auxiliary_strategy, "uses_mixture", False)
 
     @property
     def _uses_log_mixture(self) -> bool:
-        return self._is_exact or self._needs_mixture
+        return self.is_exact or self._needs_mixture
 
     # The bound.
 
-    def bound(self, params: dict[str, Any], batch: Batch, data: Data, *, em: bool = False) -> Array:
+    def bound(
+        self,
+        params: dict[str, Any],
+        batch: Batch,
+        data: Data,
+        *,
+        em: bool = False,
+        devices: DeviceAxis | None = None,
+    ) -> Array:
         """The inner bound of each datum of a batch, with F_j over `data`.
 
         Args:
@@ -302,13 +369,15 @@ class Core:
                 minibatch approximation.
             em: Whether gradients of the prior and factors are those of an M-step, with q and ξ held fixed,
                 and those of the strategies' parameters those of an E-step, with the model held fixed.
+            devices: Inside `jax.shard_map`, the devices that data (and batch) are spread over; `data` are
+                then those of this device, with `weights_among_all` as `log_weights`.
 
         Returns:
             In nats, shape (B,). The empirical marginals' log p0(x_j) are not in it.
         """
         if not em:
-            return self._bound(params, batch, self.mixture(params, data))
-        return self._em_bound(params, batch, lambda params: self.mixture(params, data))
+            return self._bound(params, batch, self.mixture(params, data, devices=devices))
+        return self._em_bound(params, batch, lambda params: self.mixture(params, data, devices=devices))
 
     def minibatch_bound(
         self,
@@ -317,6 +386,7 @@ class Core:
         log_weights: Array | None = None,
         *,
         em: bool = False,
+        devices: DeviceAxis | None = None,
     ) -> Array:
         """`bound` with F_j over the batch itself: cheaper, since its factors are evaluated once, and biased.
 
@@ -325,12 +395,14 @@ class Core:
             batch: B data.
             log_weights: Their log-weights in F_j, shape (B,), Σ w = 1; None: uniform.
             em: As in `bound`.
+            devices: As in `bound`; the batch is then spread over them.
         """
         if em:
             data = Data(batch.views, batch.mask, log_weights)
-            return self._em_bound(params, batch, lambda params: self.mixture(params, data))
+            return self._em_bound(params, batch, lambda params: self.mixture(params, data, devices=devices))
         factors = self.factors(params, batch.views, batch.mask)
-        return self._bound(params, batch, self._mixture_of(factors, log_weights), factors=factors)
+        mixture = self._mixture_of(factors, log_weights, devices)
+        return self._bound(params, batch, mixture, factors=factors)
 
     def queue_init(self, params: dict[str, Any], queue: Queue, batch: Batch) -> QueueState:
         """An empty memory for the factors of batches like this one."""
@@ -388,7 +460,7 @@ class Core:
         inferred = self.infer_batch(params, batch, mixture, factors) if held is None else held
         posterior = inferred.posterior if held is None else prior.condition(held.potentials)
         marginals = None if held is None else held.posterior.sites
-        if self._is_exact:
+        if self.is_exact:
             if held is None and self._needs_mixture:
                 return posterior.log_normalizer
             evidence = self._evidence(factors, mixture)

@@ -11,6 +11,7 @@ import optax
 from jax import Array
 
 from rpm_jax.data import (
+    Batch,
     Data,
     as_data,
     choose_mixture,
@@ -19,7 +20,7 @@ from rpm_jax.data import (
 from rpm_jax.model._blocks import map_blocks
 from rpm_jax.model._core import Core
 from rpm_jax.model._records import Mixture
-from rpm_jax.normalizers import ArrayComponents, Block
+from rpm_jax.normalizers import ArrayComponents, Block, DeviceAxis
 from rpm_jax.objectives import log_ratios_at
 from rpm_jax.priors import Posterior
 
@@ -28,6 +29,11 @@ MOST_EVALUATED = 1000
 
 EVALUATED_AT_ONCE = 64
 """How many data are evaluated at once."""
+
+
+def evenly_spread(size: int, number: int) -> np.ndarray:
+    """At most `number` of the integers from 0 to `size` − 1."""
+    return np.linspace(0, size - 1, min(size, number)).round().astype(np.int32)
 
 
 @dataclass(frozen=True, eq=False, init=False)
@@ -151,7 +157,7 @@ class Inference(Core):
 
     @partial(jax.jit, static_argnums=0)
     def _evaluate(self, params: dict, new: Data, mixture: Data) -> Array:
-        return self._bound_of(params, new, jnp.arange(new.size), mixture)
+        return self.bounds(params, new.batch(jnp.arange(new.size)), mixture)
 
     @partial(jax.jit, static_argnums=0)
     def mean_bound(self, params: dict[str, Any], data: Data, mixture: Data) -> Array:
@@ -159,19 +165,23 @@ class Inference(Core):
 
         Where E_q[log F_jt] is bounded, at a cost of n · N, it is that of 1000 evenly spread data of more.
         """
-        number = data.size if self._is_exact else min(data.size, MOST_EVALUATED)
-        index = np.linspace(0, data.size - 1, number).round().astype(np.int32)
-        return jnp.mean(self._bound_of(params, data, jnp.asarray(index), mixture))
+        number = data.size if self.is_exact else MOST_EVALUATED
+        return jnp.mean(
+            self.bounds(params, data.batch(jnp.asarray(evenly_spread(data.size, number))), mixture)
+        )
 
-    def _bound_of(self, params: dict, data: Data, index: Array, mixture_data: Data) -> Array:
-        mixture = self.mixture(params, mixture_data)
-        if self._is_exact:
-            factors = self._factors_in_blocks(params, data)
-            return self._bound(params, data.batch(index), mixture, factors=factors)
+    def bounds(
+        self, params: dict[str, Any], batch: Batch, data: Data, *, devices: DeviceAxis | None = None
+    ) -> Array:
+        """`bound` of many data, not all of whose activations are in memory at once; arguments as there."""
+        mixture = self.mixture(params, data, devices=devices)
+        if self.is_exact:
+            factors = self._factors_in_blocks(params, Data(batch.views, batch.mask))
+            return self._bound(params, batch, mixture, factors=factors)
         if mixture.is_streamed:
             # The networks are then evaluated once for all of these data.
-            return self._bound(params, data.batch(index), mixture)
-        return map_blocks(lambda i: self._bound(params, data.batch(i), mixture), index, EVALUATED_AT_ONCE)
+            return self._bound(params, batch, mixture)
+        return map_blocks(lambda rows: self._bound(params, rows, mixture), batch, EVALUATED_AT_ONCE)
 
     def fit_rows(
         self,

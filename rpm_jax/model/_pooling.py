@@ -39,24 +39,60 @@ class PooledComponents(NamedTuple):
         return Block(pooled.natural, pooled.log_scale)
 
 
-def pool_components(components: Components) -> Components:
-    """N components at T sites as N·T components at one: batch shape (N·T, J, 1)."""
+def pool_components(components: Components, *, are_final: bool = False) -> Components:
+    """N components at T sites as N·T components at one: batch shape (N·T, J, 1).
+
+    Args:
+        components: At T sites.
+        are_final: As for `pool_weights`.
+    """
     natural, log_scale, log_weights, mask = components
     size, num_views, num_sites = natural.batch_shape
     natural = natural.moveaxis(2, 1).reshape((size * num_sites, num_views, 1))
     log_scale = None if log_scale is None else _pool(log_scale)
-    return Components(natural, log_scale, *pool_weights(log_weights, mask, num_sites))
+    return Components(natural, log_scale, *pool_weights(log_weights, mask, num_sites, are_final=are_final))
 
 
 def pool_weights(
-    log_weights: Array | None, mask: Array | None, num_sites: int
+    log_weights: Array | None, mask: Array | None, num_sites: int, *, are_final: bool = False
 ) -> tuple[Array | None, Array | None]:
-    """Log-weights (N,) or log-masses (N, J, T) and mask (N, J, T) of data as those of N·T components."""
+    """Log-weights (N,) or log-masses (N, J, T) and mask (N, J, T) of data as those of N·T components.
+
+    Args:
+        log_weights: Or None.
+        mask: Or None.
+        num_sites: T.
+        are_final: Whether log-masses (N, J, T) are log-weights among the components of all devices.
+    """
     if log_weights is not None and log_weights.ndim == 3:
-        log_weights = jax.nn.log_softmax(_pool(log_weights), axis=0)
+        log_weights = _pool(log_weights) if are_final else jax.nn.log_softmax(_pool(log_weights), axis=0)
     elif log_weights is not None:
         log_weights = jnp.repeat(log_weights, num_sites) - jnp.log(num_sites)
     return log_weights, None if mask is None else _pool(mask)
+
+
+def weights_among_all(
+    log_weights: Array | None, mask: Array | None, num_sites: int, *, pooled: bool
+) -> Array | None:
+    """Log-weights among all components, missing ones −∞, for components that are spread over devices.
+
+    Args:
+        log_weights: Log w, shape (N,), or None.
+        mask: Boolean (N, J, T), or None.
+        num_sites: T.
+        pooled: Whether mixtures average over the sites too.
+
+    Returns:
+        None for uniform ones, (N,), or (N, J, T) where some are missing.
+    """
+    if mask is None:
+        return log_weights
+    if not pooled:
+        return log_component_weights(mask.shape[0], log_weights, mask)
+    pooled_weights, pooled_mask = pool_weights(log_weights, mask, num_sites)
+    pooled_size = mask.shape[0] * num_sites
+    weights = log_component_weights(pooled_size, pooled_weights, pooled_mask)
+    return jnp.moveaxis(weights.reshape(mask.shape[0], num_sites, mask.shape[1]), 2, 1)
 
 
 def _pool(array: Array) -> Array:
@@ -64,7 +100,9 @@ def _pool(array: Array) -> Array:
     return jnp.moveaxis(array, 2, 1).reshape(size * num_sites, num_views, 1)
 
 
-def pool_log_mixture(log_values: Array, size: int, log_weights: Array | None, mask: Array | None) -> Array:
+def pool_log_mixture(
+    log_values: Array, size: int, log_weights: Array | None, mask: Array | None, *, are_final: bool = False
+) -> Array:
     """Average mixtures over their sites, each with the weight of the components that it has.
 
     Args:
@@ -72,12 +110,15 @@ def pool_log_mixture(log_values: Array, size: int, log_weights: Array | None, ma
         size: N.
         log_weights: log w, shape (N,), log-masses (N, J, T), or None.
         mask: Boolean (N, J, T), or None.
+        are_final: As for `pool_weights`.
 
     Returns:
         log F_j, shape (J, 1, K).
     """
     num_sites = log_values.shape[1]
     if log_weights is not None and log_weights.ndim == 3:
+        if are_final:
+            return log_sum_exp(log_values, 1)[:, None]
         share = jax.nn.log_softmax(log_sum_exp(log_weights, 0), axis=1)
         return log_sum_exp(log_values + share[..., None], 1)[:, None]
     if mask is None:

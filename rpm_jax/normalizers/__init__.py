@@ -2,6 +2,7 @@
 
 from rpm_jax.normalizers._combinations import MOST_COMBINATIONS, all_combinations, random_combinations
 from rpm_jax.normalizers._components import ArrayComponents, Block, Components, as_components
+from rpm_jax.normalizers._devices import DeviceAxis, SpreadComponents
 from rpm_jax.normalizers._plain import log_component_weights, log_tilted_mixture_plain
 from rpm_jax.normalizers._queue import Queue, QueuedComponents, QueueState, queue
 from rpm_jax.normalizers._running import log_sum_exp
@@ -13,9 +14,11 @@ __all__ = [
     "ArrayComponents",
     "Block",
     "Components",
+    "DeviceAxis",
     "Queue",
     "QueueState",
     "QueuedComponents",
+    "SpreadComponents",
     "all_combinations",
     "as_components",
     "log_component_weights",

@@ -8,6 +8,7 @@ from jax import Array
 
 from rpm_jax.expfam import ExponentialFamily
 from rpm_jax.normalizers._components import Components
+from rpm_jax.normalizers._running import log_sum_exp
 
 
 def log_tilted_mixture_plain(
@@ -33,7 +34,7 @@ def log_tilted_mixture_plain(
     log_mass = log_scale + log_component_weights(components.size, log_weights, mask)
     # Components go last: a sum over the contiguous axis is several times faster on CPUs.
     shifted = natural.moveaxis(0, -1) + tilts[..., None]
-    return jax.nn.logsumexp(shifted.log_partition() + jnp.moveaxis(log_mass, 0, -1), axis=-1)
+    return log_sum_exp(shifted.log_partition() + jnp.moveaxis(log_mass, 0, -1), axis=-1)
 
 
 def log_component_weights(size: int, log_weights: Array | None, mask: Array | None) -> Array:

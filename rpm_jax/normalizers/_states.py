@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from rpm_jax.normalizers._components import Block, Components
+from rpm_jax.normalizers._devices import SpreadComponents
 from rpm_jax.normalizers._plain import log_component_weights
 from rpm_jax.normalizers._running import RunningLogSum, empty_log_sum, fold, log_sum, log_sum_exp
 
@@ -39,6 +40,12 @@ def log_mixture(
     Raises:
         TypeError: For a family whose statistics are not one-hot.
     """
+    if isinstance(components, SpreadComponents):
+        if mask is not None:
+            raise ValueError("mask: of components spread over devices, give missing ones log_weights of −inf")
+        own = log_mixture(components.own, log_weights=log_weights, block_size=block_size)
+        share = components.uniform_share() if log_weights is None else 0.0
+        return own.replace((components.devices.log_sum_exp(share + own.natural_parameters[0]),))
     size = components.size
     if block_size is None:
         block_size = getattr(components, "block_size", None) or size

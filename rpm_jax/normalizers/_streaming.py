@@ -11,6 +11,7 @@ from jax import Array, lax
 
 from rpm_jax.expfam import ExponentialFamily
 from rpm_jax.normalizers._components import ArrayComponents, Components, row_length
+from rpm_jax.normalizers._devices import SpreadComponents
 from rpm_jax.normalizers._moving import Moving
 from rpm_jax.normalizers._plain import log_component_weights, log_tilted_mixture_plain
 from rpm_jax.normalizers._running import RunningLogSum, empty_log_sum, fold, log_sum
@@ -62,6 +63,17 @@ def log_tilted_mixture(
     Returns:
         Shape (..., J, T).
     """
+    if isinstance(components, SpreadComponents):
+        if mask is not None:
+            raise ValueError("mask: of components spread over devices, give missing ones log_weights of −inf")
+        share = components.uniform_share() if log_weights is None else 0.0
+
+        def own(tilts: ExponentialFamily) -> Array:
+            return share + log_tilted_mixture(
+                components.own, tilts, log_weights=log_weights, block_size=block_size
+            )
+
+        return components.log_tilted_mixture(tilts, own)
     size = components.size
     example = jax.eval_shape(lambda: components.block(0, size)).natural
     num_terms = jnp.broadcast_shapes(tilts.batch_shape, example.batch_shape[1:])

@@ -8,8 +8,10 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import Array, lax
+from jax.sharding import Mesh, PartitionSpec
 
 from rpm_jax.data import Batch, Data
+from rpm_jax.train._devices import Layout
 from rpm_jax.train._optimizer import OptimizerSpec
 
 Loss = Callable[[Any, Batch, Data], Array]
@@ -59,6 +61,7 @@ class Steps(NamedTuple):
         batch_size: B.
         replacement: Whether minibatches are drawn with replacement, instead of by epochs.
         length: How many steps a call makes at most.
+        layout: Where the data are, where they are spread over devices; None: where they are counted.
     """
 
     loss: Loss | StatefulLoss
@@ -67,6 +70,15 @@ class Steps(NamedTuple):
     batch_size: int
     replacement: bool
     length: int
+    layout: Layout | None = None
+
+    def num_data(self, data: Data) -> int:
+        """N."""
+        return data.size if self.layout is None else self.layout.size
+
+    def batch(self, data: Data, index: Array) -> Batch:
+        """The data with these numbers."""
+        return data.batch(index if self.layout is None else self.layout.rows(index))
 
 
 def init_state(
@@ -74,10 +86,10 @@ def init_state(
 ) -> TrainState:
     """The state before the first step."""
     optimizer = steps.optimizer.make(steps.groups(params), hyperparameters)
-    order = jnp.arange(data.size)
+    order = jnp.arange(steps.num_data(data))
     memory = ()
     if isinstance(steps.loss, StatefulLoss):
-        memory = steps.loss.init_memory(params, data.batch(order[: steps.batch_size]), data)
+        memory = steps.loss.init_memory(params, steps.batch(data, order[: steps.batch_size]), data)
     return TrainState(params, optimizer.init(params), key, order, jnp.zeros((), jnp.int32), memory)
 
 
@@ -107,8 +119,8 @@ def advance(
 
     def step(i: Array, carry: tuple[TrainState, Array]) -> tuple[TrainState, Array]:
         state, losses = carry
-        order, index = draw_batch(steps, state.key, state.order, start + i, data.size)
-        batch = data.batch(index)
+        order, index = draw_batch(steps, state.key, state.order, start + i, steps.num_data(data))
+        batch = steps.batch(data, index)
         (loss, memory), gradient = jax.value_and_grad(loss_of, has_aux=True)(
             state.params, batch, state.memory
         )
@@ -127,7 +139,7 @@ def advance(
             jnp.where(finite, loss, jnp.nan)
         )
 
-    example = data.batch(state.order[: steps.batch_size])
+    example = steps.batch(data, state.order[: steps.batch_size])
     dtype = jax.eval_shape(loss_of, state.params, example, state.memory)[0].dtype
     losses = jnp.full((steps.length,), jnp.nan, dtype)
     return lax.fori_loop(0, number, step, (state, losses))
@@ -156,6 +168,27 @@ def advance_one(*arguments: Any) -> tuple[TrainState, Array]:
 
 
 @partial(jax.jit, static_argnums=(0, 1), donate_argnums=2)
-def advance_many(steps: Steps, data_axis: int | None, *arguments: Any) -> tuple[TrainState, Array]:
-    """`advance` under `vmap` over states and hyperparameters, and over data if `data_axis` is 0."""
-    return jax.vmap(partial(advance, steps), in_axes=(0, 0, data_axis, None, None))(*arguments)
+def advance_many(steps: Steps, seeds: "Seeds", *arguments: Any) -> tuple[TrainState, Array]:
+    """`advance` over seeds' states and hyperparameters."""
+    return seeds.map(partial(advance, steps), 0, 0, seeds.data_axis, None, None)(*arguments)
+
+
+class Seeds(NamedTuple):
+    """How a function of one seed becomes one of many; hashable.
+
+    Attributes:
+        data_axis: 0 where every seed has data of its own, None where they share them.
+        mesh: Devices of which each gets an equal share of the seeds, or None.
+    """
+
+    data_axis: int | None
+    mesh: Mesh | None = None
+
+    def map(self, function: Callable[..., Any], *axes: int | None) -> Callable[..., Any]:
+        """The function under `vmap`, for every argument the axis of seeds or None."""
+        mapped = jax.vmap(function, in_axes=axes)
+        if self.mesh is None:
+            return mapped
+        split = PartitionSpec(self.mesh.axis_names)
+        specs = tuple(PartitionSpec() if axis is None else split for axis in axes)
+        return jax.shard_map(mapped, mesh=self.mesh, in_specs=specs, out_specs=split, check_vma=False)

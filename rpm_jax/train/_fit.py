@@ -1,22 +1,29 @@
 """Fitting a model from one seed or from many."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.sharding import Mesh
 
-from rpm_jax._checks import as_keys, is_concrete
+from rpm_jax._checks import as_keys, is_concrete, require_positive_integer
 from rpm_jax.data import Data, as_data
 from rpm_jax.model import Model
 from rpm_jax.normalizers import Queue
-from rpm_jax.train._engine import Loss
-from rpm_jax.train._history import Fit, Sweep
+from rpm_jax.train._devices import check_mesh, replicate, spread_data
+from rpm_jax.train._engine import Loss, Seeds
+from rpm_jax.train._history import Fit, Sweep, join
 from rpm_jax.train._options import FitOptions
 from rpm_jax.train._run import Callback, EarlyStopping
-from rpm_jax.train._runner import Runner
+from rpm_jax.train._runner import EXACT_BATCH_SIZE, Runner
 from rpm_jax.train._warm_start import WarmStart
+
+MOST_INPUTS_AT_ONCE = 2**17
+"""Numbers that reach the networks in a step, of all seeds together, where they run on CPUs."""
 
 
 def fit(
@@ -45,6 +52,7 @@ def fit(
     steps_per_call: int | None = None,
     progress: bool = False,
     callback: Callback | None = None,
+    mesh: Mesh | None = None,
 ) -> Fit:
     """Fit a model to data by maximising the inner bound.
 
@@ -81,6 +89,11 @@ def fit(
         steps_per_call: Compiled steps between two looks; None: a fiftieth of the run, at least 20.
         progress: Whether to show a progress bar (needs tqdm).
         callback: Called with a `Progress` at each look; return True to stop.
+        mesh: Devices to spread data, components and minibatches over, all axes as one; parameters are the
+            same on each. With several processes (`jax.distributed`), `views`, `mask` and `log_weights` are
+            those of this process alone, and everything else is the same in all. Exchanged in a step are the
+            minibatch, its tilts and log-integrals, B·J·T each, and the parameters' gradient, whatever N is.
+            The minibatch is split too where `batch_size` is a multiple of the number of devices.
 
     Returns:
         The fit: parameters, history, bounds.
@@ -109,10 +122,14 @@ def fit(
         progress=progress,
         callback=callback,
     )
-    data = prepared(model, as_data(views, mask, log_weights))
+    data = as_data(views, mask, log_weights)
     held_out = None if held_out is None else as_data(held_out)
-    runner = Runner(model, data, held_out, options, {}, sweep=False, data_axis=None)
-    return Fit(*runner.run(as_keys("key", key, 0)))
+    key = as_keys("key", key, 0)
+    if mesh is None:
+        return Fit(*Runner(model, prepared(model, data), held_out, options, {}).run(key))
+    mesh = check_mesh(mesh)
+    data, spread = spread_data(data if jax.process_count() > 1 else prepared(model, data), mesh)
+    return Fit(*Runner(model, data, held_out, options, {}, spread=spread).run(replicate(key, mesh)))
 
 
 def fit_seeds(
@@ -122,9 +139,11 @@ def fit_seeds(
     keys: Array,
     hyperparameters: Mapping[str, Array] | None = None,
     stacked_data: bool = False,
+    seeds_at_once: int | None = None,
+    mesh: Mesh | None = None,
     **options: Any,
 ) -> Sweep:
-    """`fit` from many seeds at once, under `vmap`.
+    """`fit` from many seeds, several at once under `vmap`.
 
     Args:
         model: The model.
@@ -134,7 +153,11 @@ def fit_seeds(
             that returns an optax optimiser, each run gets its own; without, they are learning rates of the
             default optimiser by group.
         stacked_data: Whether every array of the data (and held-out data) has a leading axis of seeds.
-        **options: As for `fit`.
+        seeds_at_once: How many seeds are advanced together, one group after the other; None: all, but on CPUs
+            as many as keep a step's inputs small, since more of them are slower there than one by one
+            (`benchmarks/sweep`).
+        mesh: Devices of which each gets an equal share of the seeds; S must be a multiple of their number.
+        **options: As for `fit`, whose `mesh` spreads data in the place of seeds.
 
     Returns:
         The sweep: stacked parameters, histories and bounds; `best()` picks the run with the best bound.
@@ -163,16 +186,41 @@ def fit_seeds(
     else:
         data = prepared(model, as_data(views, **data_options))
         held_out = None if held_out is None else as_data(held_out)
-    runner = Runner(
-        model,
-        data,
-        held_out,
-        FitOptions(**options),
-        hyperparameters,
-        sweep=True,
-        data_axis=0 if stacked_data else None,
-    )
-    return Sweep(*runner.run(keys))
+    data_axis = 0 if stacked_data else None
+    if mesh is not None:
+        mesh = check_mesh(mesh)
+        if len(keys) % mesh.size:
+            raise ValueError(
+                f"keys must be as many as a multiple of the mesh's {mesh.size} devices, got {len(keys)}"
+            )
+    elif seeds_at_once is None:
+        seeds_at_once = default_seeds_at_once(data, options.get("batch_size"), data_axis)
+    seeds = Seeds(data_axis, mesh)
+
+    def sweep(part: slice) -> Sweep:
+        some = {name: value[part] for name, value in hyperparameters.items()}
+        own = partial(jax.tree.map, lambda leaf: leaf[part]) if stacked_data else lambda tree: tree
+        params = options.get("params")
+        settings = options | ({} if params is None else {"params": jax.tree.map(lambda p: p[part], params)})
+        runner = Runner(model, own(data), own(held_out), FitOptions(**settings), some, seeds)
+        return Sweep(*runner.run(keys[part]))
+
+    if seeds_at_once is None or seeds_at_once >= len(keys):
+        return sweep(slice(None))
+    require_positive_integer("seeds_at_once", seeds_at_once)
+    starts = range(0, len(keys), seeds_at_once)
+    return join([sweep(slice(start, start + seeds_at_once)) for start in starts])
+
+
+def default_seeds_at_once(data: Data, batch_size: int | None, data_axis: int | None) -> int | None:
+    """As many seeds as are faster together than one by one; None: all."""
+    if jax.default_backend() != "cpu":
+        return None
+    first = 0 if data_axis is None else 1
+    size = data.views[0].shape[first]
+    per_datum = sum(math.prod(view.shape[first + 1 :]) for view in data.views)
+    inputs = per_datum * min(size, batch_size or EXACT_BATCH_SIZE)
+    return max(1, MOST_INPUTS_AT_ONCE // max(1, inputs))
 
 
 def prepared(model: Model, data: Data) -> Data:

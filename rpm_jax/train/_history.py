@@ -82,3 +82,32 @@ class Sweep(NamedTuple):
     def best(self) -> Fit:
         """The fit of the best seed."""
         return self.run(self.best_index())
+
+
+def join(sweeps: list[Sweep]) -> Sweep:
+    """Sweeps over some seeds each as one over all of them.
+
+    Their courses may differ in length where runs were stopped: the shorter ones end in NaN.
+    """
+    longest = max(sweep.history.train.shape[-1] for sweep in sweeps)
+    looks = max((sweep.history.held_out_steps for sweep in sweeps), key=len)
+    stopped = ", ".join(dict.fromkeys(sweep.history.stopped for sweep in sweeps))
+    history = History(
+        np.concatenate([_extend(sweep.history.train, longest) for sweep in sweeps]),
+        looks,
+        np.concatenate([_extend(sweep.history.held_out, len(looks)) for sweep in sweeps]),
+        np.concatenate([sweep.history.skipped for sweep in sweeps]),
+        stopped,
+    )
+    held_out = [sweep.held_out_bound for sweep in sweeps if sweep.held_out_bound is not None]
+    return Sweep(
+        jax.tree.map(lambda *leaves: jax.numpy.concatenate(leaves), *[sweep.params for sweep in sweeps]),
+        history,
+        np.concatenate([sweep.bound for sweep in sweeps]),
+        np.concatenate(held_out) if held_out else None,
+    )
+
+
+def _extend(array: np.ndarray, length: int) -> np.ndarray:
+    missing = length - array.shape[-1]
+    return np.pad(array, [(0, 0), (0, missing)], constant_values=np.nan) if missing else array

@@ -13,7 +13,8 @@ from jax import Array
 from rpm_jax.data import Data, choose_mixture
 from rpm_jax.model import RPM, Model
 from rpm_jax.normalizers import Queue
-from rpm_jax.train._engine import Loss, Steps, advance_many, advance_one, init_state
+from rpm_jax.train._devices import Layout, Spread, SpreadLoss, replicate, spread_mean_bound
+from rpm_jax.train._engine import Loss, Seeds, Steps, advance_many, advance_one, init_state
 from rpm_jax.train._history import History
 from rpm_jax.train._losses import MatchAuxiliary, MatchPosterior, bound_loss
 from rpm_jax.train._optimizer import LEARNING_RATES, DefaultOptimizer, GivenOptimizer
@@ -60,13 +61,25 @@ class Runner(NamedTuple):
     held_out: Data | None
     options: FitOptions
     hyperparameters: dict[str, Array]
-    sweep: bool
-    data_axis: int | None
+    seeds: Seeds | None = None
+    spread: Spread | None = None
+
+    @property
+    def size(self) -> int:
+        """N."""
+        if self.spread is not None:
+            return self.spread.layout.size
+        return self.data.views[0].shape[1 if self.data_axis == 0 else 0]
+
+    @property
+    def data_axis(self) -> int | None:
+        """The axis of the data that counts the seeds, if there is one."""
+        return None if self.seeds is None else self.seeds.data_axis
 
     def run(self, key: Array) -> tuple[Any, History, np.ndarray, np.ndarray | None]:
         """Initialise, warm up, fit, evaluate."""
         options = self.options
-        size = self.data.views[0].shape[1 if self.data_axis == 0 else 0]
+        size = self.size
         if self.held_out is not None and len(self.held_out.views) != len(self.data.views):
             raise ValueError(
                 f"held_out must hold the J = {len(self.data.views)} views of the fit, got "
@@ -77,14 +90,16 @@ class Runner(NamedTuple):
         batch_size = min(size, default_size) if options.batch_size is None else options.batch_size
         keys = self._map(lambda k: jax.random.split(k, 5))(key)
         init_key, *step_keys = (keys[..., i] for i in range(5))
-        expected = jax.eval_shape(
-            lambda key, data: _init(self.model, self.sweep, self.data_axis, key, data), init_key, self.data
-        )
+        init = partial(_init, self.model, self.seeds, self.spread and self.spread.layout)
+        expected = jax.eval_shape(init, init_key, self.data)
         options.check(size, self.hyperparameters, tuple(expected))
+        self._check_spread()
         if options.params is None:
-            params = _init(self.model, self.sweep, self.data_axis, init_key, self.data)
+            params = init(init_key, self.data)
         else:
             params = self._checked(options.params, expected)
+        if self.spread is not None:
+            params = replicate(params, self.spread.mesh)
         components = options.components
         few_values = self.data.distinct is not None
         if components is None:
@@ -100,7 +115,7 @@ class Runner(NamedTuple):
         for phase, phase_key in zip(self._phases(components), step_keys[:3], strict=False):
             if phase.num_steps > 0:
                 params, _ = self._minimise(phase, params, phase_key, batch_size, quiet=True)
-        loss = options.loss or bound_loss(self.model, components, options.em)
+        loss = options.loss or self._bound_loss(components, options.em)
         phase = Phase("fit", loss, options.num_steps, ())
         params, history = self._minimise(phase, params, step_keys[3], batch_size, quiet=False)
         bound = np.asarray(self._evaluate_fit(params))
@@ -109,13 +124,40 @@ class Runner(NamedTuple):
             held_out_bound = np.asarray(self._held_out_evaluator(FINAL_HELD_OUT_STEPS)(params))
         return params, history, bound, held_out_bound
 
+    def _check_spread(self) -> None:
+        """Refuse what cannot be spread over devices."""
+        if self.spread is None:
+            return
+        if not isinstance(self.model, RPM):
+            raise TypeError(
+                f"mesh: only an rpm_jax.RPM is spread, got {type(self.model).__name__}; leave it out"
+            )
+        if isinstance(self.options.components, Queue):
+            raise ValueError("mesh and components=queue(...) do not go together; take 'data' or 'batch'")
+        if self.options.held_out_mixture == "both":
+            raise ValueError("mesh and held_out_mixture='both' do not go together; take 'train' or 'given'")
+        layout = self.spread.layout
+        if self.model.has_rows and layout.is_filled_up:
+            raise ValueError(
+                f"views: with saturated strategies every device needs as many data, got {layout.counts} data "
+                f"of the processes for {self.spread.mesh.size} devices; leave some out, or use another "
+                "strategy"
+            )
+
+    def _bound_loss(self, components: str | Queue, em: bool) -> Any:
+        if self.spread is None:
+            return bound_loss(self.model, components, em)
+        assert isinstance(self.model, RPM)
+        assert isinstance(components, str)
+        return SpreadLoss(self.model, self.spread, components, em)
+
     def _checked(self, params: Any, expected: Any) -> Any:
         """A copy of initial parameters, whose shapes are those of `Model.init`."""
         structures = [str(jax.tree.structure(tree)) for tree in (expected, params)]
         if structures[0] != structures[1]:
             raise ValueError(
                 "params must have the structure of model.init(key, data)"
-                f"{', stacked over seeds' if self.sweep else ''}: {structures[0]}, got {structures[1]}"
+                f"{', stacked over seeds' if self.seeds else ''}: {structures[0]}, got {structures[1]}"
             )
         for (path, want), got in zip(
             jax.tree_util.tree_leaves_with_path(expected), jax.tree.leaves(params), strict=True
@@ -152,7 +194,7 @@ class Runner(NamedTuple):
             ),
             Phase(
                 "warm start",
-                bound_loss(model, components, em=False),
+                self._bound_loss(components, em=False),
                 warm_start.bound * any(learned),
                 ("prior", "factors"),
             ),
@@ -178,14 +220,13 @@ class Runner(NamedTuple):
             batch_size,
             options.replacement,
             min(length, phase.num_steps),
+            self.spread and self.spread.layout,
         )
-        state = _init_state(steps, self.sweep, self.data_axis, params, key, self.data, self.hyperparameters)
+        state = _init_state(steps, self.seeds, params, key, self.data, self.hyperparameters)
 
         def advance(state: Any, start: Array, number: Array) -> tuple[Any, Array]:
-            if self.sweep:
-                return advance_many(
-                    steps, self.data_axis, state, self.hyperparameters, self.data, start, number
-                )
+            if self.seeds is not None:
+                return advance_many(steps, self.seeds, state, self.hyperparameters, self.data, start, number)
             return advance_one(steps, state, self.hyperparameters, self.data, start, number)
 
         watched = not quiet and self.held_out is not None
@@ -205,12 +246,17 @@ class Runner(NamedTuple):
     def _update(self, params: Any, fraction: Array) -> Any:
         update = self.options.update
         assert update is not None
-        return _apply_update(update, self.sweep, self.data_axis, params, self.data, fraction)
+        return _apply_update(update, self.seeds, params, self.data, fraction)
 
     def _map(self, function: Callable[..., Any], *axes: int | None) -> Callable[..., Any]:
-        return jax.vmap(function, in_axes=axes or 0) if self.sweep else function
+        if self.seeds is None:
+            return function
+        mapped = self.seeds.map(function, *(axes or (0,)))
+        return mapped if self.seeds.mesh is None else jax.jit(mapped)
 
     def _evaluate_fit(self, params: Any) -> Array:
+        if self.spread is not None:
+            return spread_mean_bound(self.model, self.spread, params, self.data)
         mean = self._map(self.model.mean_bound, 0, self.data_axis, self.data_axis)
         return mean(params, self.data, self.data)
 
@@ -219,6 +265,8 @@ class Runner(NamedTuple):
         axis = self.data_axis
         held_out = self.held_out
         assert held_out is not None
+        if self.spread is not None:
+            return self._spread_held_out_evaluator(held_out)
         if axis is None:
             mixture = choose_mixture(held_out, self.data, self.options.held_out_mixture)
         else:
@@ -245,6 +293,18 @@ class Runner(NamedTuple):
 
         return evaluate
 
+    def _spread_held_out_evaluator(self, held_out: Data) -> Callable[[Any], Array]:
+        """The same where the data of the fit are spread over devices."""
+        model, spread = self.model, self.spread
+        assert spread is not None
+        assert isinstance(model, RPM)
+        if model.has_rows:
+            raise ValueError("mesh: saturated strategies have no bound of held-out data; leave held_out out")
+        held_out = replicate(held_out, spread.mesh)
+        if self.options.held_out_mixture == "given":
+            return lambda params: model.mean_bound(params, held_out, held_out)
+        return lambda params: spread_mean_bound(model, spread, params, self.data, held_out)
+
 
 class Phase(NamedTuple):
     """A part of a run: what is minimised, for how long, and which parts of the model stay fixed."""
@@ -256,30 +316,34 @@ class Phase(NamedTuple):
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2))
-def _init(model: Model, sweep: bool, data_axis: int | None, key: Array, data: Data) -> Any:
-    return jax.vmap(model.init, in_axes=(0, data_axis))(key, data) if sweep else model.init(key, data)
+def _init(model: Model, seeds: Seeds | None, layout: Layout | None, key: Array, data: Data) -> Any:
+    if seeds is not None:
+        return seeds.map(model.init, 0, seeds.data_axis)(key, data)
+    if layout is not None and layout.is_filled_up:
+        rows = layout.rows(jnp.arange(layout.size))
+        data = jax.tree.map(lambda leaf: leaf[rows], data._replace(distinct=None, log_weights=None))
+    return model.init(key, data)
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2))
+@partial(jax.jit, static_argnums=(0, 1))
 def _init_state(
     steps: Steps,
-    sweep: bool,
-    data_axis: int | None,
+    seeds: Seeds | None,
     params: Any,
     key: Array,
     data: Data,
     hyperparameters: dict[str, Array],
 ) -> Any:
     init = partial(init_state, steps)
-    if sweep:
-        return jax.vmap(init, in_axes=(0, 0, data_axis, 0))(params, key, data, hyperparameters)
+    if seeds is not None:
+        return seeds.map(init, 0, 0, seeds.data_axis, 0)(params, key, data, hyperparameters)
     return init(params, key, data, hyperparameters)
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2))
+@partial(jax.jit, static_argnums=(0, 1))
 def _apply_update(
-    update: Callable[..., Any], sweep: bool, data_axis: int | None, params: Any, data: Data, fraction: Array
+    update: Callable[..., Any], seeds: Seeds | None, params: Any, data: Data, fraction: Array
 ) -> Any:
-    if sweep:
-        return jax.vmap(update, in_axes=(0, data_axis, None))(params, data, fraction)
+    if seeds is not None:
+        return seeds.map(update, 0, seeds.data_axis, None)(params, data, fraction)
     return update(params, data, fraction)
