@@ -62,14 +62,12 @@ VIEWS = tuple(np.random.default_rng(0).normal(size=(2, 6, 2)))
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (MODEL, {"mesh": "data"}, r"mesh must be a jax.sharding.Mesh, got str; jax.make_mesh"),
+        ({"mesh": "data"}, r"mesh must be a jax.sharding.Mesh, got str; jax.make_mesh"),
         (
-            MODEL,
             {"components": rpm.normalizers.queue(4)},
             r"mesh and components=queue\(...\) do not go together",
         ),
         (
-            MODEL,
             {"held_out": VIEWS, "held_out_mixture": "both"},
             "mesh and held_out_mixture='both' do not go",
         ),
