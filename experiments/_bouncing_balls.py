@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 
 import rpm_jax as rpm
-from experiments import _output, _run, _seeds
+from experiments import _devices, _output, _run, _seeds
 from experiments._bouncing_balls_options import LIBRARY_DEFAULTS, TORCHRPM, Options, check
-from experiments._cli import given, naming_options
+from experiments._cli import OptionError, given, naming_options
 from rpm_jax import plots
 
 Pair: TypeAlias = tuple[rpm.datasets.BouncingBalls, rpm.datasets.BouncingBalls]
@@ -92,7 +92,14 @@ def run(options: Options, pairs: Sequence[Pair], files: _output.Files) -> _run.R
 
 
 def load(balls: Callable[..., rpm.datasets.BouncingBalls], options: Options) -> list[Pair]:
-    """The data of each seed."""
+    """The data of each seed; of several processes each makes them all, and fits its share."""
+    if jax.process_count() > 1 and options.training.seeds is not None:
+        raise OptionError("--seeds does not go together with several processes; run one process")
+    if options.devices.spread and options.training.seeds and options.training.seeds % jax.device_count():
+        raise OptionError(
+            f"--seeds must be a multiple of the {jax.device_count()} devices with --spread, got "
+            f"{options.training.seeds}"
+        )
     return [sample(balls, options, seed) for seed in range(options.training.seeds or 1)]
 
 
@@ -161,7 +168,9 @@ def fit_all(
     ]
     if options.training.seeds is None:
         train, held_out = pairs[0]
-        return [rpm.fit(model, train.views, key=keys[0], held_out=held_out.views, **settings)]
+        own = _devices.share(options.data.num_sequences)
+        views = tuple(view[own] for view in train.views)
+        return [rpm.fit(model, views, key=keys[0], held_out=held_out.views, **settings)]
     train_views, held_out_views = (
         tuple(jnp.stack(view) for view in zip(*(pair[part].views for pair in pairs), strict=True))
         for part in (0, 1)
@@ -199,6 +208,7 @@ def fit_options(options: Options) -> dict[str, Any]:
         warm_start=rpm.WarmStart(**steps) if steps else None,
         early_stopping=wanted.early_stopping and rpm.EarlyStopping(patience=wanted.early_stopping),
         progress=not options.run.quiet or None,
+        mesh=_devices.mesh(options.devices),
     )
 
 

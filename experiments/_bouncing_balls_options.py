@@ -6,8 +6,9 @@ from typing import Annotated, Any, Literal
 import tyro
 
 import rpm_jax as rpm
-from experiments import _cli
+from experiments import _cli, _devices
 from experiments._cli import OptionError, Run, default_of, refuse
+from experiments._devices import Devices
 
 TORCHRPM = """\
 torchRPM's options and these:
@@ -213,12 +214,14 @@ class Options(_cli.Options):
     data: Data = Data()
     model: Model = Model()
     training: Training = Training()
+    devices: Devices = field(default_factory=Devices)
     run: Run = field(default_factory=Run)
 
 
 def check(options: Options) -> None:
     """Raise `OptionError` for values that do not fit, alone or together."""
     data, model, training = options.data, options.model, options.training
+    _devices.check(options.devices)
     _cli.require_integers(options, ["num_sequences"], 2)
     sizes = ("sequence_length", "num_pixels", "num_latents", "hidden")
     lengths = ("num_steps", "epochs", "batch_size", "seeds", "early_stopping")

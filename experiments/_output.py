@@ -24,6 +24,8 @@ PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "orbax-checkpoint")
 class Files:
     """The files of a run: what cannot be written is noted, and the rest goes on.
 
+    Of several processes the first writes them.
+
     Attributes:
         directory: Where they are.
         metadata: Goes with every checkpoint.
@@ -37,6 +39,8 @@ class Files:
 
     def attempt(self, name: str, write: Callable[..., Any], *content: Any) -> None:
         """Write a file by `write(path, *content)`."""
+        if jax.process_index() > 0:
+            return
         path = self.directory / name
         try:
             write(path, *content)

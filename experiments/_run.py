@@ -7,7 +7,8 @@ line. It has
                 last; a field's docstring is its help; `_cli.library`, `_cli.optional` are for those that may
                 be None
     check       check(options) raises `_cli.OptionError` where values do not fit, alone or together
-    load        load(options) makes or reads the data, before any file is written; within
+    load        load(options) makes or reads the data, before any file is written, of several processes each
+                its share (`_devices`) where the options have the group `devices`; within
                 `_cli.naming_options` the library's errors become those of options
     run         run(options, data, files) fits, calls `files.checkpoint(name, params)` as soon as a fit has
                 ended, scores, and returns `Results`; `_seeds` has what several seeds need
@@ -25,9 +26,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
-from experiments import _cli, _output
+from experiments import _cli, _devices, _output
 from experiments._output import Files
 
 
@@ -108,10 +110,12 @@ def run(experiment: Experiment, options: _cli.Options, command: str = "") -> int
         0, or 1 if some file could not be written; the others are.
     """
     started = time.perf_counter()
+    _devices.start(options)
     data = experiment.load(options)
     directory = options.run.output or Path("outputs") / experiment.name
     try:
-        _output.prepare_directory(directory)
+        if jax.process_index() == 0:
+            _output.prepare_directory(directory)
     except OSError as error:
         raise OSError(f"--output: cannot write to {directory}: {error.strerror or error}") from error
     config = _config(experiment, options, command)
@@ -128,6 +132,8 @@ def run(experiment: Experiment, options: _cli.Options, command: str = "") -> int
     if options.run.figures:
         for name, draw in results.figures.items():
             files.attempt(name, _output.write_figure, draw)
+    if jax.process_index() > 0:
+        return 0
     note = f" ({results.note})" if results.note else ""
     seconds = f"seconds {metrics['seconds']:.1f}"
     print(f"{experiment.name}{note}: {results.summary}, {seconds}, output {directory}")

@@ -55,8 +55,6 @@ def save_checkpoint(
         FileExistsError: If `directory` exists and is neither empty nor a checkpoint.
         OSError: If it cannot be written: no permission, no space.
     """
-    from orbax.checkpoint import PyTreeCheckpointer
-
     path = Path(directory).absolute()
     arrays = jax.tree_util.tree_map_with_path(_to_numpy, params)
     if not jax.tree.leaves(arrays):
@@ -77,7 +75,7 @@ def save_checkpoint(
         with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as temporary:
             complete = Path(temporary) / "new"
             complete.mkdir()
-            PyTreeCheckpointer().save(complete / PARAMS, arrays)
+            _checkpointer().save(complete / PARAMS, arrays)
             content = {"metadata": metadata, "sha256": _digest(complete, metadata)}
             (complete / METADATA).write_text(json.dumps(content, indent=2))
             _exchange(complete, path, Path(temporary) / "old")
@@ -87,6 +85,20 @@ def save_checkpoint(
             "free space, or choose another directory. An earlier checkpoint there is untouched"
         ) from error
     return path
+
+
+def _checkpointer() -> Any:
+    """Orbax's, which of several processes waits for none but this one."""
+    from orbax.checkpoint import Checkpointer, PyTreeCheckpointHandler
+    from orbax.checkpoint.options import MultiprocessingOptions
+
+    process = jax.process_index()
+    alone = MultiprocessingOptions(
+        primary_host=process, active_processes={process}, barrier_sync_key_prefix=f"rpm_jax_{process}"
+    )
+    options = alone if jax.process_count() > 1 else MultiprocessingOptions()
+    handler = PyTreeCheckpointHandler(multiprocessing_options=options)
+    return Checkpointer(handler, multiprocessing_options=options)
 
 
 def load_checkpoint(directory: str | os.PathLike, like: Any = None) -> Checkpoint:
@@ -105,8 +117,6 @@ def load_checkpoint(directory: str | os.PathLike, like: Any = None) -> Checkpoin
         FileNotFoundError: If there is no checkpoint.
         ValueError: If it cannot be read, or does not agree with `like`.
     """
-    from orbax.checkpoint import PyTreeCheckpointer
-
     path = Path(directory).absolute()
     if not (path / METADATA).is_file():
         found = "has no checkpoint in it" if path.exists() else "does not exist"
@@ -116,7 +126,7 @@ def load_checkpoint(directory: str | os.PathLike, like: Any = None) -> Checkpoin
         metadata = content["metadata"]
         if content["sha256"] != _digest(path, metadata):
             raise ValueError("its checksum does not match its files")
-        params = _tuples(PyTreeCheckpointer().restore(path / PARAMS))
+        params = _tuples(_checkpointer().restore(path / PARAMS))
     except Exception as error:
         raise ValueError(
             f"directory: the checkpoint {path} is damaged or incomplete and cannot be read "

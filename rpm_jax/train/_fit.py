@@ -129,7 +129,9 @@ def fit(
         return Fit(*Runner(model, prepared(model, data), held_out, options, {}).run(key))
     mesh = check_mesh(mesh)
     data, spread = spread_data(data if jax.process_count() > 1 else prepared(model, data), mesh)
-    return Fit(*Runner(model, data, held_out, options, {}, spread=spread).run(replicate(key, mesh)))
+    runner = Runner(model, data, held_out, options, {}, spread=spread)
+    fitted = Fit(*runner.run(replicate(key, mesh)))
+    return fitted._replace(params=jax.tree.map(jnp.asarray, jax.device_get(fitted.params)))
 
 
 def fit_seeds(

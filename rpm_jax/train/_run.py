@@ -57,13 +57,13 @@ Callback = Callable[[Progress], Any]
 
 
 def run_steps(
-    advance: Callable[[Any, Array, Array], tuple[Any, Array]],
+    advance: Callable[[Any, Any, Any], tuple[Any, Array]],
     state: Any,
     *,
     num_steps: int,
     steps_per_call: int,
     evaluate: Callable[[Any], Array] | None,
-    update: Callable[[Any, Array], Any] | None,
+    update: Callable[[Any, Any], Any] | None,
     early_stopping: EarlyStopping | None,
     progress: bool,
     callback: Callback | None,
@@ -86,7 +86,7 @@ def run_steps(
     Returns:
         The parameters and the history.
     """
-    bar = progress_bar(num_steps, description) if progress else None
+    bar = progress_bar(num_steps, description) if progress and jax.process_index() == 0 else None
     train: list[np.ndarray] = []
     held_out: list[np.ndarray] = []
     held_out_steps: list[int] = []
@@ -97,13 +97,13 @@ def run_steps(
     try:
         while done < num_steps:
             number = min(steps_per_call, num_steps - done)
-            state, losses = advance(state, jnp.asarray(done), jnp.asarray(number))
+            state, losses = advance(state, np.asarray(done), np.asarray(number))
             bounds = -np.asarray(losses)[..., :number]
             bounds = np.where(np.isfinite(bounds), bounds, np.nan)
             train.append(bounds)
             done += number
             if update is not None:
-                state = state._replace(params=update(state.params, jnp.asarray(done / num_steps)))
+                state = state._replace(params=update(state.params, np.asarray(done / num_steps)))
             recent = _nanmean(bounds)
             score = recent
             if evaluate is not None:

@@ -92,7 +92,7 @@ def test_a_failed_save_leaves_the_earlier_checkpoint(saved, params, monkeypatch,
         raise OSError(28, "No space left on device")
 
     if when == "writing":
-        monkeypatch.setattr(orbax.checkpoint.PyTreeCheckpointer, "save", full)
+        monkeypatch.setattr(orbax.checkpoint.Checkpointer, "save", full)
     else:
         rename = type(saved).rename
         monkeypatch.setattr(

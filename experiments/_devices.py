@@ -1,0 +1,81 @@
+"""Options of an experiment on several devices or hosts."""
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import jax
+
+from experiments import _cli
+from experiments._cli import OptionError, optional, refuse
+
+
+@dataclass(frozen=True, kw_only=True)
+class Devices:
+    """Devices and hosts. Several processes are told of each other before anything is computed."""
+
+    spread: bool = False
+    """Spread data and mixture components, or with --seeds the seeds, over all devices. Several processes
+    always do."""
+    coordinator: Annotated[
+        str | None,
+        optional(
+            "Address of process 0, the same for all processes.", "a single process", metavar="HOST:PORT"
+        ),
+    ] = None
+    num_processes: Annotated[
+        int | None, optional("How many processes there are.", "a single process", metavar="INT")
+    ] = None
+    process_id: Annotated[
+        int | None, optional("Which of them this is, from 0.", "a single process", metavar="INT")
+    ] = None
+    cluster: bool = False
+    """Find the other processes by the cluster's environment (Slurm, Open MPI, Cloud TPU, ...)."""
+
+
+def check(devices: Devices) -> None:
+    """Raise `OptionError` for values that do not fit together."""
+    by_hand = {
+        "--coordinator": devices.coordinator,
+        "--num-processes": devices.num_processes,
+        "--process-id": devices.process_id,
+    }
+    missing = [name for name, value in by_hand.items() if value is None]
+    if missing and len(missing) < len(by_hand):
+        raise OptionError(f"{', '.join(by_hand)} belong together; {', '.join(missing)} is missing")
+    refuse(devices.cluster and not missing, "--cluster", "--coordinator", "which it finds by itself")
+    if devices.num_processes is None or devices.process_id is None:
+        return
+    if devices.num_processes < 1:
+        raise OptionError(f"--num-processes must be at least 1, got {devices.num_processes}")
+    if not 0 <= devices.process_id < devices.num_processes:
+        raise OptionError(
+            f"--process-id must be from 0 to {devices.num_processes - 1}, got {devices.process_id}"
+        )
+    host, _, port = (devices.coordinator or "").rpartition(":")
+    if not host or not port.isdigit():
+        raise OptionError(f"--coordinator must be HOST:PORT, got {devices.coordinator!r}")
+
+
+def start(options: _cli.Options) -> None:
+    """Tell the processes of each other, if there are several."""
+    devices = options.groups().get("devices")
+    if devices is None or not (devices.cluster or devices.coordinator):
+        return
+    try:
+        jax.distributed.initialize(devices.coordinator, devices.num_processes, devices.process_id)
+    except (RuntimeError, ValueError) as error:
+        option = "--cluster" if devices.cluster else "--coordinator"
+        raise OptionError(f"{option}: the processes did not find each other: {error}") from error
+
+
+def mesh(devices: Devices) -> Any:
+    """All devices, or None where nothing is spread."""
+    if not devices.spread and jax.process_count() == 1:
+        return None
+    return jax.make_mesh((jax.device_count(),), ("data",))
+
+
+def share(size: int) -> slice:
+    """Which of N data are this process's, in equal shares where that goes."""
+    processes, process = jax.process_count(), jax.process_index()
+    return slice(size * process // processes, size * (process + 1) // processes)
