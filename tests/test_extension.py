@@ -12,7 +12,6 @@ import rpm_jax as rpm
 from rpm_jax.expfam import DiagonalGaussian, ExponentialFamily, pytree_dataclass
 
 KEY = jax.random.key(0)
-COMPILE_QUICKLY = True
 
 
 @pytree_dataclass

@@ -12,7 +12,6 @@ from rpm_jax.networks import CNN, MLP, PointwiseMLP, standardised
 
 KEY = jax.random.key(0)
 RNG = np.random.default_rng(0)
-COMPILE_QUICKLY = True
 SIZE = 5
 ONE = DiagonalGaussian(np.zeros((1, 2)), -0.5 * np.ones((1, 2)))
 SEQUENCE = DiagonalGaussian(np.zeros((3, 1)), -0.5 * np.ones((3, 1)))

@@ -14,7 +14,6 @@ from rpm_jax.factors import per_view
 from rpm_jax.model import _blocks
 from rpm_jax.networks import MLP, concatenated
 
-COMPILE_QUICKLY = True
 KEY = jax.random.key(0)
 PRIOR = rpm.priors.static(Categorical(np.zeros(3)), learnable=True)
 
