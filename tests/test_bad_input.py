@@ -15,6 +15,7 @@ TIMES = jnp.linspace(0, 1, 4)
 VIEWS = tuple(jax.random.normal(key, (6, 4)) for key in jax.random.split(KEY, 3))
 NETWORK = rpm.networks.PointwiseMLP((4,))
 MODEL = rpm.RPM(priors.gaussian_process(TIMES), rpm.factors.per_view(NETWORK))
+PARAMS = jax.jit(MODEL.init)(KEY, rpm.as_data(VIEWS))
 PRIOR = priors.GaussianProcess.from_covariance(jnp.zeros(4), jnp.eye(4))
 
 
@@ -52,7 +53,7 @@ def test_masked_auxiliary_leaves_no_nan():
         factors = gaussians(6, 3, 4, 1)
         return inner_bound(PRIOR, factors, factors, auxiliary=auxiliary, mask=mask).sum()
 
-    value, gradient = jax.value_and_grad(total)(1.0)
+    value, gradient = jax.jit(jax.value_and_grad(total))(1.0)
     assert np.isfinite(value)
     assert np.isfinite(gradient)
 
@@ -89,11 +90,10 @@ def test_fit(options, error, message):
 
 
 def test_initial_parameters():
-    params = MODEL.init(KEY, VIEWS)
     with pytest.raises(ValueError, match=r"params must have the structure of model\.init"):
-        rpm.fit(MODEL, VIEWS, key=KEY, num_steps=1, params={"prior": params["prior"]})
+        rpm.fit(MODEL, VIEWS, key=KEY, num_steps=1, params={"prior": PARAMS["prior"]})
     saturated = rpm.RPM(MODEL.prior_spec, MODEL.factor_spec, rpm.posteriors.saturated())
-    rows = saturated.init(KEY, tuple(view[:3] for view in VIEWS))
+    rows = jax.jit(saturated.init)(KEY, rpm.as_data(tuple(view[:3] for view in VIEWS)))
     with pytest.raises(ValueError, match=r"posterior.*must have shape \(6, 4, 2\).*got \(3, 4, 2\)"):
         rpm.fit(saturated, VIEWS, key=KEY, num_steps=1, params=rows)
 
@@ -139,9 +139,8 @@ def test_model():
     invalid = priors.Static(expfam.DiagonalGaussian(jnp.zeros(2), jnp.ones(2)))
     with pytest.raises(ValueError, match="not in the domain of their family"):
         rpm.RPM(invalid, MODEL.factor_spec)
-    params = MODEL.init(KEY, VIEWS)
     with pytest.raises(ValueError, match=r"latents must end in the shape \(4, 1\).*got \(8, 4\)"):
-        MODEL.component_log_weights(params, VIEWS, jnp.zeros((8, 4)))
+        MODEL.component_log_weights(PARAMS, VIEWS, jnp.zeros((8, 4)))
 
 
 def test_priors():
@@ -158,12 +157,13 @@ def test_priors():
 
 
 def test_statistics_of_inputs_are_not_learned():
-    groups = MODEL.groups(MODEL.init(KEY, VIEWS))
+    groups = MODEL.groups(PARAMS)
     (factors,) = groups["factors"]
     assert set(jax.tree.leaves(factors["statistics"])) == {"none"}
     assert set(jax.tree.leaves(factors["network"])) == {"networks"}
-    fit = rpm.fit(MODEL, VIEWS, key=KEY, num_steps=2, optimizer=optax.adamw(0.1, weight_decay=1.0))
-    start = MODEL.init(KEY, VIEWS)["factors"][0]["statistics"]
+    optimizer = optax.adamw(0.1, weight_decay=1.0)
+    fit = rpm.fit(MODEL, VIEWS, key=KEY, params=PARAMS, num_steps=2, optimizer=optimizer)
+    start = PARAMS["factors"][0]["statistics"]
     for a, b in zip(
         jax.tree.leaves(fit.params["factors"][0]["statistics"]), jax.tree.leaves(start), strict=True
     ):
@@ -178,7 +178,7 @@ def test_missing_entries_stay_out_of_the_statistics():
         tuple(np.where(np.arange(6)[:, None] < 3, np.nan, far[0]) if j == 0 else far[j] for j in range(3)),
         mask,
     )
-    statistics = MODEL.init(KEY, data)["factors"][0]["statistics"]
+    statistics = jax.jit(MODEL.init)(KEY, data)["factors"][0]["statistics"]
     np.testing.assert_allclose(statistics["mean"][0, 0], np.mean(far[0][3:]), rtol=1e-6)
     assert statistics["scale"][0, 0] < 2
 
@@ -189,9 +189,10 @@ def test_images_at_every_site_are_seen_one_by_one():
         MODEL.prior_spec,
         rpm.factors.per_view(rpm.networks.CNN(channels=(2,), hidden=(3,), kernel_size=3)),
     )
-    params = model.init(KEY, images)
-    factors = model.factors(params, images)
-    swapped = model.factors(params, tuple(image[:, ::-1] for image in images))
+    params = jax.jit(model.init)(KEY, rpm.as_data(images))
+    apply = jax.jit(model.factors)
+    factors = apply(params, images)
+    swapped = apply(params, tuple(image[:, ::-1] for image in images))
     assert factors.natural.batch_shape == (2, 2, 4)
     np.testing.assert_allclose(swapped.potentials.eta1, factors.potentials.eta1[:, :, ::-1], rtol=1e-6)
 
@@ -200,7 +201,8 @@ def test_auxiliary_tables_start_at_the_posterior():
     for strategy, tolerance in ((rpm.auxiliaries.free(), 1e-6), (rpm.auxiliaries.shifted(), 0.1)):
         model = rpm.RPM(MODEL.prior_spec, MODEL.factor_spec, rpm.posteriors.saturated(), strategy)
         data = rpm.as_data(VIEWS)
-        inferred = model.infer_batch(model.init(KEY, data), data.batch(jnp.arange(6)))
+        batch = data.batch(jnp.arange(6))
+        inferred = jax.jit(lambda: model.infer_batch(model.init(KEY, data), batch))()  # noqa: B023
         marginals = inferred.posterior.sites[:, None]
         np.testing.assert_allclose(
             inferred.auxiliary.eta2, jnp.broadcast_to(marginals.eta2, (6, 3, 4, 1)), rtol=tolerance

@@ -88,7 +88,7 @@ assert np.all(np.isfinite(values)) and values[-1] < values[0]
 @pytest.mark.parametrize(
     ("program", "flags"),
     [
-        pytest.param(TRAIN, "", id="train step"),
+        pytest.param(TRAIN, "", id="train step", marks=pytest.mark.slow),
         pytest.param(PRIMITIVE, "", id="independent factorisations"),
         pytest.param(DEVICES, "--xla_force_host_platform_device_count=8", id="eight devices"),
     ],

@@ -12,6 +12,7 @@ def blocks(path):
     return re.findall(r"^```python\n(.*?)^```", (ROOT / path).read_text(), flags=re.MULTILINE | re.DOTALL)
 
 
+@pytest.mark.slow
 def test_readme_example(capsys):
     (example,) = blocks("README.md")
     assert len(example.strip().splitlines()) <= 22

@@ -13,7 +13,6 @@ from rpm_jax.networks import MLP, PointwiseMLP, concatenated, stacked
 
 KEY = jax.random.key(0)
 RNG = np.random.default_rng(0)
-COMPILE_QUICKLY = True
 SIZE, SITES = 6, 3
 DATA = rpm.as_data((RNG.normal(size=(SIZE, SITES)), RNG.normal(size=(SIZE, SITES))))
 PRIOR = DiagonalGaussian(np.zeros((SITES, 1)), -0.5 * np.ones((SITES, 1)))

@@ -9,6 +9,7 @@ from scipy import stats
 from rpm_jax.datasets import poisson_balls, textured_balls, textured_pixel_moments
 
 SAMPLERS = [poisson_balls, textured_balls]
+SMALL = {"num_sequences": 3, "num_steps": 5, "num_pixels": 4}  # compiled once, for most of the tests
 STANDARD_ERRORS = 5.0
 
 
@@ -41,21 +42,22 @@ def textured_moment(latent, locations, order, *, width, noise_variance, max_shap
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_shapes_and_ranges(sampler):
-    balls = sampler(jax.random.key(0), num_sequences=3, num_steps=7, num_pixels=4)
+    balls = sampler(jax.random.key(0), **SMALL)
     assert len(balls.views) == 4
-    assert all(view.shape == (3, 7) for view in balls.views)
-    assert balls.latent.shape == (3, 7)
-    assert balls.stacked.shape == (3, 7, 4)
+    assert all(view.shape == (3, 5) for view in balls.views)
+    assert balls.latent.shape == (3, 5)
+    assert balls.stacked.shape == (3, 5, 4)
     assert all(jnp.array_equal(balls.stacked[..., j], view) for j, view in enumerate(balls.views))
-    np.testing.assert_allclose(balls.times, np.linspace(0, 1, 7), rtol=1e-6)
+    np.testing.assert_allclose(balls.times, np.linspace(0, 1, 5), rtol=1e-6)
     assert jnp.abs(balls.latent).max() <= 1
     assert all(jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in jax.tree.leaves(balls))
     assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(balls))
 
 
 def test_the_defaults_are_those_of_the_reference_experiments():
-    assert poisson_balls(jax.random.key(0)).stacked.shape == (20, 50, 10)
-    assert textured_balls(jax.random.key(0)).stacked.shape == (20, 50, 10)
+    for sampler in SAMPLERS:
+        views = jax.eval_shape(sampler, jax.random.key(0)).views
+        assert [view.shape for view in views] == [(20, 50)] * 10
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
@@ -66,9 +68,7 @@ def test_one_sequence_one_step_one_pixel(sampler):
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_the_latent_swings_at_the_given_frequency(sampler):
-    latent = sampler(
-        jax.random.key(1), num_sequences=4, num_steps=9, num_pixels=2, sampling_rate=20.0, frequency=1.5
-    ).latent
+    latent = sampler(jax.random.key(1), sampling_rate=20.0, frequency=1.5, **SMALL).latent
     angle = 2 * np.pi * 1.5 / 20.0
     np.testing.assert_allclose(latent[:, 2:] + latent[:, :-2], 2 * np.cos(angle) * latent[:, 1:-1], atol=1e-5)
 
@@ -141,7 +141,7 @@ def test_textured_pixels_span_the_latent_and_show_the_ball_as_a_calm_place():
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_a_key_determines_the_data(sampler):
-    small = functools.partial(sampler, num_sequences=3, num_steps=5, num_pixels=4)
+    small = functools.partial(sampler, **SMALL)
     first, again, other = (small(jax.random.key(seed)) for seed in (0, 0, 1))
     assert jax.tree.all(jax.tree.map(jnp.array_equal, first, again))
     assert not jnp.array_equal(first.latent, other.latent)
@@ -152,7 +152,7 @@ def test_a_key_determines_the_data(sampler):
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_jit_and_vmap_over_keys(sampler):
-    small = functools.partial(sampler, num_sequences=3, num_steps=5, num_pixels=4)
+    small = functools.partial(sampler, **SMALL)
     keys = jax.random.split(jax.random.key(0), 2)
     mapped = jax.jit(jax.vmap(small))(keys)
     assert mapped.stacked.shape == (2, 3, 5, 4)
@@ -166,27 +166,29 @@ def test_jit_and_vmap_over_keys(sampler):
 
 def test_scales_may_be_traced():
     key = jax.random.key(0)
-    rates = jax.vmap(lambda width: poisson_balls(key, width=width).expected)(jnp.array([0.3, 0.6]))
-    np.testing.assert_allclose(rates[1], poisson_balls(key).expected, rtol=1e-5)
-    shapes = jax.jit(lambda v, s: textured_balls(key, noise_variance=v, max_shape=s).stacked)(0.02, 9.0)
+    rates = jax.vmap(lambda width: poisson_balls(key, width=width, **SMALL).expected)(jnp.array([0.3, 0.6]))
+    np.testing.assert_allclose(rates[1], poisson_balls(key, **SMALL).expected, rtol=1e-5)
+    shapes = jax.jit(lambda v, s: textured_balls(key, noise_variance=v, max_shape=s, **SMALL).stacked)(
+        0.02, 9.0
+    )
     assert jnp.isfinite(shapes).all()
 
 
 def test_split_parts_the_sequences():
-    balls = poisson_balls(jax.random.key(0), num_sequences=5, num_steps=4, num_pixels=3)
+    balls = poisson_balls(jax.random.key(0), **SMALL)
     first, rest = balls.split(2)
-    assert first.latent.shape == (2, 4)
-    assert rest.latent.shape == (3, 4)
+    assert first.latent.shape == (2, 5)
+    assert rest.latent.shape == (1, 5)
     for name in ("stacked", "latent", "expected"):
         joined = jnp.concatenate([getattr(first, name), getattr(rest, name)])
         assert jnp.array_equal(joined, getattr(balls, name)), name
     assert jnp.array_equal(rest.times, balls.times)
-    assert textured_balls(jax.random.key(0)).split(10)[0].expected is None
+    assert textured_balls(jax.random.key(0), **SMALL).split(1)[0].expected is None
 
 
-@pytest.mark.parametrize("num_first", [0, -1, 5, 7, 2.0])
+@pytest.mark.parametrize("num_first", [0, -1, 3, 7, 2.0])
 def test_split_leaves_no_part_empty(num_first):
-    balls = poisson_balls(jax.random.key(0), num_sequences=5, num_steps=4, num_pixels=3)
+    balls = poisson_balls(jax.random.key(0), **SMALL)
     with pytest.raises(ValueError, match=rf"BouncingBalls.split: num_first must.*{num_first}"):
         balls.split(num_first)
 

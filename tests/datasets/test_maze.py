@@ -7,7 +7,6 @@ import pytest
 
 from rpm_jax.datasets import maze_walk
 
-COMPILE_QUICKLY = True
 KEY = jax.random.key(0)
 STANDARD_ERRORS = 5.0
 SMALL = functools.partial(maze_walk, num_sequences=4, num_steps=6)

@@ -7,7 +7,6 @@ import pytest
 
 from rpm_jax.datasets import texture_sets
 
-COMPILE_QUICKLY = True
 KEY = jax.random.key(0)
 STANDARD_ERRORS = 5.0
 SMALL = functools.partial(texture_sets, num_sets=3, num_patches=4, num_textures=2, patch_size=5)

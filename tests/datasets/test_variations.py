@@ -8,7 +8,6 @@ from scipy import ndimage
 
 from rpm_jax.datasets import coloured, rotated
 
-COMPILE_QUICKLY = True
 KEY = jax.random.key(0)
 
 

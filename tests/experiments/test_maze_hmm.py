@@ -10,7 +10,6 @@ from experiments import _cli, maze_hmm
 from experiments._maze_options import Options
 from experiments._maze_warm_start import kmeans_responsibilities
 
-COMPILE_QUICKLY = True
 WALLS = "#####\n#...#\n#.#.#\n#####\n"
 
 

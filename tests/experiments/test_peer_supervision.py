@@ -11,7 +11,6 @@ from experiments import peer_supervision
 from experiments._peer_options import Data, Model, Options, Training
 from experiments.peer_supervision import build_model, load
 
-COMPILE_QUICKLY = True
 TINY = ["--num-images", "60", "--held-out", "0.95", "--num-steps", "3", "--hidden", "4", "--quiet"]
 
 

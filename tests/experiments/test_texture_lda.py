@@ -12,7 +12,6 @@ import rpm_jax as rpm
 from experiments import _cli, texture_lda
 from experiments.texture_lda import Options, Recovered
 
-COMPILE_QUICKLY = True
 TINY = shlex.split(
     "-N 6 --num-held-out 6 -T 4 -S 2 -K 3 --patch-size 6 --channels 2 --kernel-size 3 --hidden 3 "
     "--num-steps 3 --seeds 2 --quiet"

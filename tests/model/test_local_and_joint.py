@@ -14,7 +14,6 @@ from rpm_jax.factors import per_view
 from rpm_jax.model import _blocks
 from rpm_jax.networks import MLP, concatenated
 
-COMPILE_QUICKLY = True
 KEY = jax.random.key(0)
 PRIOR = rpm.priors.static(Categorical(np.zeros(3)), learnable=True)
 
@@ -32,15 +31,21 @@ JOINT = rpm.JointRPM(PRIOR, concatenated(MLP((4,))))
 
 
 def test_local_bound_by_its_objective():
-    params = LOCAL.init(KEY, DATA)
-    factors, weights = LOCAL._factors(params, DATA.views)
-    assert factors.logits.shape == (6, 2, 1, 2, 3)
-    local = Categorical(params["local_priors"])
-    want = objectives.local_latents(
-        LOCAL.prior_spec.apply(params["prior"]), factors, weights, local, factors, weights
-    )
-    np.testing.assert_allclose(LOCAL.bound(params, EVERYTHING, DATA), want.log_likelihood, rtol=1e-12)
-    np.testing.assert_allclose(LOCAL.minibatch_bound(params, EVERYTHING), want.log_likelihood, rtol=1e-12)
+    params = jax.jit(LOCAL.init)(KEY, DATA)
+
+    @jax.jit
+    def expected(params):
+        factors, weights = LOCAL._factors(params, DATA.views)
+        assert factors.logits.shape == (6, 2, 1, 2, 3)
+        local = Categorical(params["local_priors"])
+        prior = LOCAL.prior_spec.apply(params["prior"])
+        return objectives.local_latents(prior, factors, weights, local, factors, weights)
+
+    want = expected(params)
+    bound = jax.jit(LOCAL.bound)(params, EVERYTHING, DATA)
+    minibatch = jax.jit(LOCAL.minibatch_bound)(params, EVERYTHING)
+    for got in (bound, minibatch):
+        np.testing.assert_allclose(got, want.log_likelihood, rtol=1e-12)
     got = LOCAL.infer(params, DATA)
     np.testing.assert_allclose(
         got.local_posteriors.probabilities, want.local_posteriors.probabilities, atol=1e-12
@@ -50,21 +55,21 @@ def test_local_bound_by_its_objective():
 def test_one_local_state_is_no_local_latent():
     """With L = 1 the likelihood is that of an RPM, up to the empirical marginals 1/N of each view."""
     model = rpm.LocalLatentRPM(PRIOR, per_view(MLP((4,))), num_local_states=1)
-    params = model.init(KEY, DATA)
-    factors, _ = model._factors(params, DATA.views)
+    params = jax.jit(model.init)(KEY, DATA)
+    factors, _ = jax.jit(model._factors)(params, DATA.views)
     plain = Categorical(factors.logits[..., 0, :])
     prior = model.prior_spec.apply(params["prior"])
-    want = objectives.exact_log_likelihood(prior, plain, plain) - 2 * np.log(6)
-    np.testing.assert_allclose(model.bound(params, EVERYTHING, DATA), want, rtol=1e-12)
+    want = jax.jit(objectives.exact_log_likelihood)(prior, plain, plain) - 2 * np.log(6)
+    np.testing.assert_allclose(jax.jit(model.bound)(params, EVERYTHING, DATA), want, rtol=1e-12)
 
 
 def test_different_numbers_of_local_states():
     """A view with fewer of them never uses the others, and no gradient is NaN."""
     model = rpm.LocalLatentRPM(PRIOR, per_view(MLP((4,))), num_local_states=(1, 2))
-    params = model.init(KEY, DATA)
+    params = jax.jit(model.init)(KEY, DATA)
     got = model.infer(params, DATA)
     np.testing.assert_array_equal(got.local_posteriors.probabilities[:, 0, 0], np.tile([1.0, 0.0], (6, 1)))
-    slope = jax.grad(lambda params: model.bound(params, EVERYTHING, DATA).mean())(params)
+    slope = jax.jit(jax.grad(lambda params: model.bound(params, EVERYTHING, DATA).mean()))(params)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(slope))
     with pytest.raises(ValueError, match=r"one for each of J = 2 views, got \(1, 2, 3\)"):
         rpm.LocalLatentRPM(PRIOR, per_view(MLP((4,))), num_local_states=(1, 2, 3)).init(KEY, DATA)
@@ -72,7 +77,7 @@ def test_different_numbers_of_local_states():
 
 def test_joint_bound_by_hand(monkeypatch):
     """F over all 36 pairs of views, also in blocks."""
-    params = JOINT.init(KEY, DATA)
+    params = jax.jit(JOINT.init)(KEY, DATA)
     network = JOINT._sized(JOINT.prior_spec.apply(params["prior"]).sites())
 
     def log_f(pairs):
@@ -83,18 +88,18 @@ def test_joint_bound_by_hand(monkeypatch):
     mixture = jnp.log(jnp.exp(log_f((DATA.views[0][pairs[:, 0]], DATA.views[1][pairs[:, 1]]))).mean(0))
     prior = JOINT.prior_spec.apply(params["prior"]).natural.log_probabilities
     want = jax.nn.logsumexp(prior + log_f(DATA.views) - mixture, axis=1)
-    np.testing.assert_allclose(JOINT.bound(params, EVERYTHING, DATA), want, rtol=1e-12)
-    monkeypatch.setattr(_blocks, "BLOCK_INPUTS", 4 * 10)
-    np.testing.assert_allclose(JOINT.bound(params, EVERYTHING, DATA), want, rtol=1e-12)
+    for limit in (_blocks.BLOCK_INPUTS, 4 * 10):
+        monkeypatch.setattr(_blocks, "BLOCK_INPUTS", limit)
+        bound = jax.jit(lambda params: JOINT.bound(params, EVERYTHING, DATA))
+        np.testing.assert_allclose(bound(params), want, rtol=1e-12)
     np.testing.assert_allclose(JOINT.posterior(params, DATA).log_normalizer, want, rtol=1e-12)
 
 
 def test_random_combinations_come_close():
     params = JOINT.init(KEY, DATA)
     few = rpm.JointRPM(PRIOR, concatenated(MLP((4,))), combinations=4000)
-    np.testing.assert_allclose(
-        few.bound(params, EVERYTHING, DATA), JOINT.bound(params, EVERYTHING, DATA), atol=0.05
-    )
+    bounds = [jax.jit(model.bound)(params, EVERYTHING, DATA) for model in (few, JOINT)]
+    np.testing.assert_allclose(*bounds, atol=0.05)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,6 @@ from rpm_jax.expfam import Categorical, DiagonalGaussian
 from rpm_jax.networks import MLP, PointwiseMLP, concatenated, stacked
 
 KEY = jax.random.key(0)
-COMPILE_QUICKLY = True
 SIZE, SITES = 8, 2
 VIEWS = rpm.as_data(two_views(0, size=SIZE, sites=SITES))
 NEW = rpm.as_data(two_views(1, size=5, sites=SITES))

@@ -33,6 +33,10 @@ def at_site(logits):
     return Categorical(jnp.asarray(logits)[:, :, None])
 
 
+log_likelihood = jax.jit(objectives.exact_log_likelihood)
+free_energy = jax.jit(objectives.free_energy)
+
+
 @jax.jit
 def log_w(logits, prior_logits):
     factors = at_site(logits)
@@ -57,7 +61,7 @@ def test_torchrpm_likelihood_and_gradients(discrete):
 
 def test_torchrpm_posterior(discrete):
     factors = at_site(discrete["logits"])
-    posterior = objectives.exact_posterior(static(discrete["prior_logits"]), factors, factors)
+    posterior = jax.jit(objectives.exact_posterior)(static(discrete["prior_logits"]), factors, factors)
     np.testing.assert_allclose(posterior.sites.probabilities[:, 0], discrete["posterior"], atol=1e-12)
     np.testing.assert_allclose(posterior.log_normalizer, discrete["log_w"], atol=1e-10)
 
@@ -65,7 +69,7 @@ def test_torchrpm_posterior(discrete):
 def test_torchrpm_conjugate_free_energy(discrete):
     prior, factors = static(discrete["prior_logits"]), at_site(discrete["logits"])
     potentials = objectives.conjugate_potentials(factors, prior.sites())
-    got = objectives.free_energy(prior, factors, factors, potentials=potentials)
+    got = free_energy(prior, factors, factors, potentials=potentials)
     np.testing.assert_allclose(got, discrete["conjugate_elbo"], atol=1e-10)
     assert np.all(got < discrete["log_w"])
 
@@ -74,7 +78,7 @@ def test_torchrpm_unnormalised(discrete):
     """There F is a sum over the data, here a mean."""
     factors = at_site(discrete["logits"])
     scale = jnp.asarray(discrete["h"])[:, :, None]
-    got = objectives.exact_log_likelihood(
+    got = log_likelihood(
         static(discrete["prior_logits"]), factors, factors, log_scale=scale, mixture_log_scale=scale
     )
     size, views = discrete["h"].shape
@@ -175,7 +179,7 @@ def test_torchrpm_joint_factor():
     grid = np.stack([views[index[:, j], j] for j in range(2)], axis=1)
     factors, scale = factor(views)
     mixture, mixture_scale = factor(grid)
-    got = objectives.exact_log_likelihood(
+    got = log_likelihood(
         static(data["prior_logits"]), factors, mixture, log_scale=scale, mixture_log_scale=mixture_scale
     )
     np.testing.assert_allclose(got, data["log_w"], atol=1e-10)
@@ -204,7 +208,7 @@ def test_masks_weights_and_scales_by_hand():
     keep = (slice(None), slice(None), slice(0, 1))
     one = Categorical(factors.logits[keep])
     nan = Categorical(jnp.where(mask[keep][..., None], one.logits, jnp.nan))
-    got = objectives.exact_log_likelihood(
+    got = log_likelihood(
         prior,
         nan,
         nan,
@@ -241,8 +245,11 @@ def test_states_that_all_factors_exclude():
     def padded(logits):
         return value(jnp.concatenate([logits, excluded], axis=-1), 4)
 
-    got, slope = jax.value_and_grad(padded)(reduced.logits)
-    want, expected = jax.value_and_grad(value)(reduced.logits, 3)
+    @jax.jit
+    def both(logits):
+        return jax.value_and_grad(padded)(logits), jax.value_and_grad(value)(logits, 3)
+
+    (got, slope), (want, expected) = both(reduced.logits)
     np.testing.assert_allclose(got, want + np.log(3 / 4), rtol=1e-12)
     np.testing.assert_allclose(slope, expected, atol=1e-12)
 
@@ -257,7 +264,7 @@ def test_free_energy_by_enumeration(potentials):
         "random": Categorical(np.random.default_rng(3).normal(size=(6, 1, 4))),
         "best": None,
     }[potentials]
-    got = objectives.free_energy(prior, factors, factors, potentials=chosen)
+    got = free_energy(prior, factors, factors, potentials=chosen)
     log_f = factors.log_probabilities[:, :, 0]
     evidence = (log_f - jnp.log(jnp.exp(log_f).mean(0))).sum(1)
     log_prior = prior.natural.log_probabilities
@@ -274,8 +281,12 @@ def test_free_energy_by_enumeration(potentials):
 def test_forward_mode_float32_and_vmap():
     factors, *_ = random_case(sites=1)
     logits = factors.logits[:, :, 0]
-    slope = jax.grad(lambda x: log_w(x, jnp.zeros(4)).sum())(logits)
-    np.testing.assert_allclose(jax.jacfwd(lambda x: log_w(x, jnp.zeros(4)).sum())(logits), slope, atol=1e-12)
+
+    def total(x):
+        return log_w(x, jnp.zeros(4)).sum()
+
+    slope, forward = jax.jit(lambda x: (jax.grad(total)(x), jax.jacfwd(total)(x)))(logits)
+    np.testing.assert_allclose(forward, slope, atol=1e-12)
     single = log_w(logits.astype(jnp.float32), jnp.zeros(4, jnp.float32))
     assert single.dtype == jnp.float32
     np.testing.assert_allclose(single, log_w(logits, jnp.zeros(4)), atol=1e-5)
@@ -312,8 +323,8 @@ def test_a_variational_prior_has_a_free_energy_and_no_likelihood():
     prior = priors.DirichletCategorical(jnp.array([0.8, 1.2, 2.0]), 3)
     with pytest.raises(TypeError, match=r"DirichletCategorical\.condition is variational.*free_energy"):
         objectives.exact_log_likelihood(prior, factors, factors)
-    bound = objectives.free_energy(prior, factors, factors)
-    ratios = np.asarray(objectives.log_ratios(prior, factors, factors).logits[:, 0])
+    bound = free_energy(prior, factors, factors)
+    ratios = np.asarray(jax.jit(objectives.log_ratios)(prior, factors, factors).logits[:, 0])
     total = np.zeros(4)
     for path in itertools.product(range(3), repeat=3):
         counts = np.bincount(path, minlength=3)
