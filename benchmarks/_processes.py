@@ -25,7 +25,8 @@ MIB = 2**20
 def peak_memory() -> float:
     """The most resident memory that this process has had, in MiB.
 
-    Linux's own count begins at the start of the program; elsewhere it is that of `getrusage`.
+    Linux's own count begins with the program; that of `getrusage`, which is taken elsewhere, may begin with
+    the memory of the process that started it.
     """
     if STATUS.exists():
         for line in STATUS.read_text().splitlines():

@@ -15,6 +15,7 @@ round by round. A step is all of it: minibatch, bound, gradient, update.
   tracing and compilation.
 - torchRPM: `training_step` with `DataLoader` and `torch.optim.Adam`, as its scripts and its example notebook
   call it, at the better of one thread and as many as there are cores. "first s" is its first step.
+- "CPU ms": milliseconds of all cores together, which other load on the machine hardly changes.
 - "MiB": the peak of resident memory beyond that after the imports; rpm_jax's includes the compiler's.
 
 The loss of torchRPM that is timed takes all data as components of F_j in the Gaussian models
@@ -57,6 +58,9 @@ COLUMNS = (
     Column("rpm_jax ms", "ours_ms", "10.2f"),
     Column("torchRPM ms", "theirs_ms", "11.2f"),
     Column("ratio", "ratio", "6.1f"),
+    Column("CPU ms", "ours_processor_ms", "7.2f"),
+    Column("theirs", "theirs_processor_ms", "7.2f"),
+    Column("ratio", "processor_ratio", "6.1f"),
     Column("threads", "threads", "7"),
     Column("compile s", "compile_seconds", "9.1f"),
     Column("first s", "first_step_seconds", "8.2f"),
@@ -72,9 +76,9 @@ def environment(**more: str) -> dict[str, str]:
 
 
 def difference(bounds: Mapping[str, float]) -> float:
-    """By how much the bounds differ, relative to their size or to 1 nat where they are smaller."""
+    """By how much the bounds differ, relative to the larger one's size; NaN where one is."""
     ours, theirs = bounds["ours"], bounds["theirs"]
-    return abs(ours - theirs) / max(1.0, abs(ours), abs(theirs))
+    return abs(ours - theirs) / max(abs(ours), abs(theirs), sys.float_info.min)
 
 
 def measure(name: str, clone: pathlib.Path, rounds: int, seconds: float) -> dict[str, Any]:
@@ -115,14 +119,19 @@ def measure(name: str, clone: pathlib.Path, rounds: int, seconds: float) -> dict
         turns = [
             {side: worker.ask(steps=steps[side]) for side, worker in workers.items()} for _ in range(rounds)
         ]
-        times = {side: [per_step(turn[side]) for turn in turns] for side in workers}
-        medians = {side: statistics.median(values) for side, values in times.items()}
+        medians, processor = (
+            {side: statistics.median(per_step(turn[side], key) for turn in turns) for side in workers}
+            for key in ("seconds", "processor_seconds")
+        )
         memory = {side: worker.ask(finish=True) for side, worker in workers.items()}
     return {
         **result,
         "ours_ms": medians["ours"] * 1e3,
         "theirs_ms": medians["theirs"] * 1e3,
         "ratio": medians["theirs"] / medians["ours"],
+        "ours_processor_ms": processor["ours"] * 1e3,
+        "theirs_processor_ms": processor["theirs"] * 1e3,
+        "processor_ratio": processor["theirs"] / processor["ours"],
         "threads": threads,
         "compile_seconds": first_call["seconds"] - first_call["steps"] * medians["ours"],
         "first_step_seconds": first_step["seconds"],
@@ -146,9 +155,9 @@ def best_threads(worker: Worker, seconds: float) -> int:
     return best
 
 
-def per_step(answer: Mapping[str, float]) -> float:
+def per_step(answer: Mapping[str, float], key: str = "seconds") -> float:
     """Seconds per step of a worker's answer."""
-    return answer["seconds"] / answer["steps"]
+    return answer[key] / answer["steps"]
 
 
 def commit_of(clone: pathlib.Path) -> str | None:
