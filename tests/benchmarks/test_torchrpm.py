@@ -138,6 +138,11 @@ def test_medians_of_turns_after_the_first_steps(fake):
     assert (result["name"], result["batch_size"], result["bounds"]) == ("cnn-64", 64, FakeWorker.bounds)
 
 
+def test_compilation_is_not_told_from_long_steps():
+    assert torchrpm.compile_seconds({"seconds": 12.0, "steps": 20}, 0.1) == pytest.approx(10.0)
+    assert torchrpm.compile_seconds({"seconds": 60.0, "steps": 20}, 3.5) is None
+
+
 def test_table_and_report(fake, tmp_path, capsys):
     path = tmp_path / "report.json"
     options = [
