@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from benchmarks._processes import Worker, WorkerError
 
 ROOT = Path(__file__).parents[2]
 ECHO = """
-import os, sys
+import os, sys, time
 from benchmarks._processes import Requests
 requests = Requests()
 print("a line that is no answer")
@@ -21,6 +22,8 @@ for i in range(3):
         requests.next()
     os.write(1, b"nor is this\\n")
     requests.answer(number=i, arguments=sys.argv[1:], process=os.getpid(), **request)
+    if "busy" in request:
+        time.sleep(20)
 """
 
 
@@ -44,7 +47,9 @@ def test_answers_come_in_turn_and_without_what_is_printed(worker):
 
 def test_a_process_ends_with_its_context(worker):
     with worker() as process:
-        number = process.ask()["process"]
+        number = process.ask(busy=True)["process"]
+        start = time.perf_counter()
+    assert time.perf_counter() - start < 10
     with pytest.raises(ProcessLookupError):
         os.kill(number, 0)
 
