@@ -7,16 +7,11 @@ step) and inside a compiled loop of 20 steps, for one view and for a pair of vie
 "CPU ms" is the least time of all cores together; unlike the others it hardly depends on what else is running.
 """
 
-import argparse
 import importlib
 import importlib.util
-import json
 import math
 import os
-import pathlib
-import statistics
 import sys
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -27,8 +22,21 @@ import optax
 from jax import Array
 
 import rpm_jax as rpm
+from benchmarks._report import Column, parser_of, print_table, require_at_least, write_report
+from benchmarks._timing import alternate, milliseconds_per_step, timed
+from benchmarks._torch_cnn import torch_cnn
 
 SIZE, STATES, STEPS, LEARNING_RATE = 28, 10, 20, 1e-3
+
+COLUMNS = (
+    Column("views", "views", "5"),
+    Column("convolution", "convolution", "<22"),
+    Column("way", "way", "<10"),
+    Column("first s", "first_call_seconds", "8.1f"),
+    Column("median ms", "median_ms", "10.2f"),
+    Column("min ms", "min_ms", "8.2f"),
+    Column("CPU ms", "processor_ms", "8.2f"),
+)
 
 
 class FlaxCNN(nn.Module):
@@ -89,16 +97,7 @@ def torch_runs(views: Array, threads: int) -> dict[str, Callable[[], object]]:
     torch = importlib.import_module("torch")
     torch.set_num_threads(threads)
     torch.manual_seed(1)
-
-    def network() -> Any:
-        layers = torch.nn
-        return layers.Sequential(
-            *(layers.Conv2d(1, 10, 5), layers.MaxPool2d(2), layers.ReLU()),
-            *(layers.Conv2d(10, 20, 5), layers.MaxPool2d(2), layers.ReLU()),
-            *(layers.Flatten(), layers.Linear(320, 50), layers.ReLU(), layers.Linear(50, STATES)),
-        )
-
-    networks = [network() for _ in range(views.shape[1])]
+    networks = [torch_cnn(torch, STATES) for _ in range(views.shape[1])]
     prior = torch.zeros(STATES, requires_grad=True)
     optimizer = torch.optim.Adam([prior, *(p for net in networks for p in net.parameters())], LEARNING_RATE)
     batches = torch.tensor(jax.device_get(views))[:, :, :, None]
@@ -132,80 +131,37 @@ def measure(batch_size: int, rounds: int, with_torch: bool, threads: int) -> lis
             runs["torch"] = torch_runs(views, threads)
         for name, ways in runs.items():
             for way, run in ways.items():
-                start = time.perf_counter()
-                run()
-                first = time.perf_counter() - start
+                first = timed(run).wall
                 variants.append(({"views": num_views, "convolution": name, "way": way}, run, first))
-    times: list[list[tuple[float, float]]] = [[] for _ in variants]
-    for _ in range(rounds):
-        for (_, run, _), passed in zip(variants, times, strict=True):
-            start, used = time.perf_counter(), time.process_time()
-            run()
-            elapsed, used = time.perf_counter() - start, time.process_time() - used
-            passed.append((elapsed / STEPS * 1e3, used / STEPS * 1e3))
-    results = []
-    for (variant, _, first), passed in zip(variants, times, strict=True):
-        wall, processor = zip(*passed, strict=True)
-        results.append(
-            {
-                **variant,
-                "first_call_seconds": first,
-                "median_ms": statistics.median(wall),
-                "min_ms": min(wall),
-                "processor_ms": min(processor),
-            }
-        )
-    return results
+    times = alternate([run for _, run, _ in variants], rounds)
+    return [
+        {
+            **variant,
+            "first_call_seconds": first,
+            **milliseconds_per_step([elapsed.wall for elapsed in passed], STEPS),
+            "processor_ms": min(elapsed.processor for elapsed in passed) / STEPS * 1e3,
+        }
+        for (variant, _, first), passed in zip(variants, times, strict=True)
+    ]
 
 
 def main() -> int:
     """Print a table, and write it as JSON where asked."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.convolution",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = parser_of("convolution", __doc__)
     parser.add_argument("--batch-size", type=int, default=64, help="B (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=15, help="rounds of 20 steps (default: %(default)s)")
     parser.add_argument("--torch", action="store_true", help="also time the same step in PyTorch")
     parser.add_argument(
         "--threads", type=int, default=os.cpu_count() or 1, help="of PyTorch (default: %(default)s)"
     )
-    parser.add_argument("--json", type=pathlib.Path, help="also write the results to this file")
     arguments = parser.parse_args()
-    for name in ("batch_size", "rounds", "threads"):
-        if getattr(arguments, name) < 1:
-            parser.error(f"--{name.replace('_', '-')} must be at least 1, got {getattr(arguments, name)}")
+    require_at_least(parser, arguments, 1, "batch_size", "rounds", "threads")
     if arguments.torch and importlib.util.find_spec("torch") is None:
         parser.error('--torch needs PyTorch, which is not installed; run: pip install -e ".[bench]"')
     results = measure(arguments.batch_size, arguments.rounds, arguments.torch, arguments.threads)
-    print(
-        f"{'views':>5} {'convolution':<22} {'way':<10} {'first s':>8} "
-        f"{'median ms':>10} {'min ms':>8} {'CPU ms':>8}"
-    )
-    for result in results:
-        print(
-            f"{result['views']:>5} {result['convolution']:<22} {result['way']:<10} "
-            f"{result['first_call_seconds']:>8.1f} {result['median_ms']:>10.2f} {result['min_ms']:>8.2f} "
-            f"{result['processor_ms']:>8.2f}"
-        )
-    if arguments.json is not None:
-        versions = {"jax": jax.__version__}
-        if arguments.torch:
-            versions["torch"] = importlib.import_module("torch").__version__
-        report = {
-            "versions": versions,
-            "devices": [device.device_kind for device in jax.devices()],
-            "dtype": str(jnp.zeros(()).dtype),
-            "arguments": {key: value for key, value in vars(arguments).items() if key != "json"},
-            "results": results,
-        }
-        try:
-            arguments.json.write_text(json.dumps(report, indent=2) + "\n")
-        except OSError as error:
-            print(f"--json: cannot write {arguments.json}: {error}", file=sys.stderr)
-            return 1
-    return 0
+    print_table(COLUMNS, results)
+    torch = importlib.import_module("torch").__version__ if arguments.torch else None
+    return 0 if write_report(arguments, {"torch": torch, "results": results}) else 1
 
 
 if __name__ == "__main__":

@@ -1,7 +1,5 @@
 """How biased F_j over a minibatch is: a fitted model's likelihood against batch size and queue length."""
 
-import argparse
-import json
 import pathlib
 import sys
 
@@ -10,6 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 
 import rpm_jax as rpm
+from benchmarks._report import Column, parser_of, print_table, require_at_least, write_report
+
+COLUMNS = (
+    Column("batch", "batch_size", "8"),
+    Column("queue", "queue", "8"),
+    Column("mean", "mean", "9.4f"),
+    Column("bias", "bias", "+9.4f"),
+    Column("deviation", "deviation", "10.4f"),
+)
 
 
 def measure(batch_sizes: list[int], queues: list[int], repetitions: int, num_steps: int) -> dict:
@@ -57,7 +64,7 @@ def measure(batch_sizes: list[int], queues: list[int], repetitions: int, num_ste
 
 def main() -> int:
     """Print a table, write it as JSON and draw it where asked."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.minibatch_bias", description=__doc__)
+    parser = parser_of("minibatch_bias", __doc__)
     parser.add_argument(
         "--batch-sizes",
         type=int,
@@ -68,30 +75,22 @@ def main() -> int:
     parser.add_argument("--queues", type=int, nargs="*", default=[256, 1024], help="L (default: %(default)s)")
     parser.add_argument("--repetitions", type=int, default=50, help="minibatches of a size (default: 50)")
     parser.add_argument("--num-steps", type=int, default=300, help="of the fit (default: 300)")
-    parser.add_argument("--json", type=pathlib.Path, help="also write the results to this file")
     parser.add_argument("--figure", type=pathlib.Path, help="also draw them to this file")
     arguments = parser.parse_args()
-    for name in ("repetitions", "num_steps"):
-        if getattr(arguments, name) < 1:
-            parser.error(f"--{name.replace('_', '-')} must be at least 1, got {getattr(arguments, name)}")
-    if min(arguments.batch_sizes) < 2 or min(arguments.queues, default=1) < 1:
-        parser.error("--batch-sizes must be at least 2 and --queues at least 1")
+    require_at_least(parser, arguments, 1, "repetitions", "num_steps", "queues")
+    require_at_least(parser, arguments, 2, "batch_sizes")
     report = measure(arguments.batch_sizes, arguments.queues, arguments.repetitions, arguments.num_steps)
     print(f"log-likelihood with F_j over all {report['num_data']} data: {report['exact']:.4f}")
-    print(f"{'batch':>8} {'queue':>8} {'mean':>9} {'bias':>9} {'deviation':>10}")
-    for row in report["results"]:
-        mean, bias = row["mean"], row["mean"] - report["exact"]
-        sizes = f"{row['batch_size']:>8} {row['queue']:>8}"
-        print(f"{sizes} {mean:>9.4f} {bias:>+9.4f} {row['deviation']:>10.4f}")
-    try:
-        if arguments.json is not None:
-            arguments.json.write_text(json.dumps({"jax": jax.__version__, **report}, indent=2) + "\n")
-        if arguments.figure is not None:
+    exact = report["exact"]
+    print_table(COLUMNS, ({**row, "bias": row["mean"] - exact} for row in report["results"]))
+    written = write_report(arguments, report)
+    if arguments.figure is not None:
+        try:
             draw(report).savefig(arguments.figure)
-    except OSError as error:
-        print(f"cannot write: {error}", file=sys.stderr)
-        return 1
-    return 0
+        except OSError as error:
+            print(f"--figure: cannot write {arguments.figure}: {error}", file=sys.stderr)
+            return 1
+    return 0 if written else 1
 
 
 def draw(report: dict):  # type: ignore[no-untyped-def]

@@ -1,16 +1,21 @@
 """Time one training step of the temporal model: compilation, and the median over rounds of compiled steps."""
 
-import argparse
-import json
-import pathlib
-import statistics
+import itertools
 import sys
 import time
 
 import jax
-import jax.numpy as jnp
 
 import rpm_jax as rpm
+from benchmarks._report import Column, parser_of, print_table, require_at_least, write_report
+from benchmarks._timing import alternate, milliseconds_per_step
+
+COLUMNS = (
+    Column("N", "num_sequences", "8"),
+    Column("compile s", "compile_seconds", "10.1f"),
+    Column("median ms", "median_ms", "10.2f"),
+    Column("min ms", "min_ms", "8.2f"),
+)
 
 
 def measure(
@@ -39,56 +44,31 @@ def measure(
     start = time.perf_counter()
     compiled = run.lower(params, jax.random.key(2)).compile()
     compilation = time.perf_counter() - start
-    times = []
-    for i in range(rounds + 1):
-        start = time.perf_counter()
-        jax.block_until_ready(compiled(params, jax.random.key(i)))
-        times.append((time.perf_counter() - start) / steps * 1e3)
+    keys = map(jax.random.key, itertools.count())
+    jax.block_until_ready(compiled(params, next(keys)))
+    (times,) = alternate([lambda: jax.block_until_ready(compiled(params, next(keys)))], rounds)
     return {
         "compile_seconds": compilation,
-        "median_ms": statistics.median(times[1:]),
-        "min_ms": min(times[1:]),
+        **milliseconds_per_step([elapsed.wall for elapsed in times], steps),
     }
 
 
 def main() -> int:
     """Print a table, and write it as JSON where asked."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.step", description=__doc__)
+    parser = parser_of("step", __doc__)
     parser.add_argument("--num-sequences", type=int, nargs="+", default=[20, 100], help="N (default: 20 100)")
     parser.add_argument("--num-times", type=int, default=50, help="T (default: %(default)s)")
     parser.add_argument("--num-pixels", type=int, default=10, help="J (default: %(default)s)")
     parser.add_argument("--batch-size", type=int, default=8, help="B (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=7, help="rounds of 20 steps (default: %(default)s)")
-    parser.add_argument("--json", type=pathlib.Path, help="also write the results to this file")
     arguments = parser.parse_args()
-    for name in ("num_times", "num_pixels", "batch_size", "rounds"):
-        if getattr(arguments, name) < 1:
-            parser.error(f"--{name.replace('_', '-')} must be at least 1, got {getattr(arguments, name)}")
-    if min(arguments.num_sequences) < 1:
-        parser.error(f"--num-sequences must be at least 1, got {min(arguments.num_sequences)}")
-    print(f"{'N':>8} {'compile s':>10} {'median ms':>10} {'min ms':>8}")
-    results = []
-    for size in arguments.num_sequences:
-        result = measure(
-            size, arguments.num_times, arguments.num_pixels, arguments.batch_size, arguments.rounds
-        )
-        compilation, median, least = result["compile_seconds"], result["median_ms"], result["min_ms"]
-        print(f"{size:>8} {compilation:>10.1f} {median:>10.2f} {least:>8.2f}")
-        results.append({"num_sequences": size, **result})
-    if arguments.json is not None:
-        report = {
-            "jax": jax.__version__,
-            "devices": [device.device_kind for device in jax.devices()],
-            "dtype": str(jnp.zeros(()).dtype),
-            "arguments": {key: value for key, value in vars(arguments).items() if key != "json"},
-            "results": results,
-        }
-        try:
-            arguments.json.write_text(json.dumps(report, indent=2) + "\n")
-        except OSError as error:
-            print(f"--json: cannot write {arguments.json}: {error}", file=sys.stderr)
-            return 1
-    return 0
+    require_at_least(parser, arguments, 1, "num_times", "num_pixels", "batch_size", "rounds", "num_sequences")
+    fixed = (arguments.num_times, arguments.num_pixels, arguments.batch_size, arguments.rounds)
+    results = print_table(
+        COLUMNS,
+        ({"num_sequences": size, **measure(size, *fixed)} for size in arguments.num_sequences),
+    )
+    return 0 if write_report(arguments, {"results": results}) else 1
 
 
 if __name__ == "__main__":
