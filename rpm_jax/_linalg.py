@@ -8,6 +8,9 @@ devices use their own batched kernels. Derivatives need no further factorisation
 tangent and made of matrix products, in both modes of differentiation.
 """
 
+import math
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
@@ -17,6 +20,10 @@ UNBLOCKED = 64
 
 BLOCK = 16
 """The size of a block."""
+
+CACHED_BYTES = 2**17
+"""Of the matrices of a batch that are eliminated together: four times faster than larger arrays, which leave
+the processor's cache at every step."""
 
 
 def transpose(matrix: Array) -> Array:
@@ -38,11 +45,12 @@ def _factorise_by_kernel(matrix: Array) -> tuple[Array, Array]:
     return factor, lax.linalg.triangular_solve(factor, identity, left_side=True, lower=True)
 
 
-def _eliminate(matrix: Array) -> tuple[Array, Array]:
-    """L and L⁻¹ by symmetric Gaussian elimination, which turns [A | I] into [Lᵀ | L⁻¹]."""
+def _eliminate(matrix: Array, right: Array | None = None) -> tuple[Array, Array]:
+    """L and L⁻¹B by symmetric Gaussian elimination, which turns [A | B] into [Lᵀ | L⁻¹B]; None: B = I."""
     size = matrix.shape[-1]
     rows = jnp.arange(size)[:, None]
-    identity = jnp.broadcast_to(jnp.eye(size, dtype=matrix.dtype), matrix.shape)
+    if right is None:
+        right = jnp.broadcast_to(jnp.eye(size, dtype=matrix.dtype), matrix.shape)
 
     def step(i: Array, augmented: Array) -> Array:
         pivot_row = lax.dynamic_index_in_dim(augmented, i, axis=-2)
@@ -52,15 +60,34 @@ def _eliminate(matrix: Array) -> tuple[Array, Array]:
         below = jnp.where(rows > i, column * scale, 0.0)
         return jnp.where(rows == i, pivot_row, augmented - below * pivot_row)
 
-    augmented = lax.fori_loop(0, size, step, jnp.concatenate([matrix, identity], axis=-1))
+    augmented = lax.fori_loop(0, size, step, jnp.concatenate([matrix, right], axis=-1))
     return jnp.tril(transpose(augmented[..., :size])), augmented[..., size:]
+
+
+def _in_parts(function: Callable[..., tuple[Array, Array]], *arrays: Array) -> tuple[Array, Array]:
+    """A function of batches of matrices, evaluated for as many at a time as fit the cache."""
+    batch = arrays[0].shape[:-2]
+    number = math.prod(batch)
+    together = max(1, CACHED_BYTES // (arrays[0].dtype.itemsize * max(1, arrays[0].shape[-1] ** 2)))
+    if number <= 2 * together:
+        return function(*arrays)
+    flat = [array.reshape(number, *array.shape[-2:]) for array in arrays]
+    whole = number // together * together
+    parts = [array[:whole].reshape(-1, together, *array.shape[1:]) for array in flat]
+    results = lax.map(lambda part: function(*part), tuple(parts))
+    joined = [result.reshape(whole, *result.shape[2:]) for result in results]
+    if whole < number:
+        rest = function(*(array[whole:] for array in flat))
+        joined = [jnp.concatenate(pair) for pair in zip(joined, rest, strict=True)]
+    first, second = (result.reshape(*batch, *result.shape[1:]) for result in joined)
+    return first, second
 
 
 def _factorise_by_blocks(matrix: Array) -> tuple[Array, Array]:
     """L and L⁻¹, right-looking, one block of columns of L and of rows of L⁻¹ at a time."""
     size = matrix.shape[-1]
     if size <= UNBLOCKED:
-        return _eliminate(matrix)
+        return _in_parts(_eliminate, matrix)
     num_blocks = -(-size // BLOCK)
     padding = num_blocks * BLOCK - size
     flat = matrix.reshape(-1, size, size)
@@ -129,7 +156,7 @@ def inverse_and_log_determinant(matrix: Array) -> tuple[Array, Array]:
         P⁻¹ of shape (..., K, K) and log|P| of shape (...).
     """
     factor, factor_inverse = _cholesky_with_inverse(matrix)
-    log_determinant = 2.0 * jnp.sum(jnp.log(jnp.diagonal(factor, axis1=-2, axis2=-1)), axis=-1)
+    log_determinant = _log_determinant(factor)
     return matmul(transpose(factor_inverse), factor_inverse), log_determinant
 
 
@@ -140,6 +167,61 @@ def _(primals: tuple, tangents: tuple) -> tuple:
     return (inverse, log_determinant), (
         -matmul(inverse, tangent, inverse),
         jnp.sum(transpose(inverse) * tangent, axis=(-2, -1)),
+    )
+
+
+def _log_determinant_and_product_by_elimination(matrix: Array, vector: Array) -> tuple[Array, Array]:
+    if matrix.shape[-1] > UNBLOCKED:
+        factor, inverse = _factorise_by_blocks(matrix)
+        return _log_determinant(factor), jnp.sum(jnp.square(matrix_vector(inverse, vector)), axis=-1)
+
+    def eliminate(matrix: Array, right: Array) -> tuple[Array, Array]:
+        factor, half = _eliminate(matrix, right)
+        return _log_determinant(factor), jnp.sum(jnp.square(half), axis=(-2, -1))
+
+    return _in_parts(eliminate, matrix, vector[..., None])
+
+
+def _log_determinant_and_product_by_kernel(matrix: Array, vector: Array) -> tuple[Array, Array]:
+    factor = lax.linalg.cholesky(matrix, symmetrize_input=False)
+    half = lax.linalg.triangular_solve(factor, vector[..., None], left_side=True, lower=True)
+    return _log_determinant(factor), jnp.sum(jnp.square(half), axis=(-2, -1))
+
+
+def _log_determinant(factor: Array) -> Array:
+    return 2.0 * jnp.sum(jnp.log(jnp.diagonal(factor, axis1=-2, axis2=-1)), axis=-1)
+
+
+@jax.custom_jvp
+def log_determinant_and_product(matrix: Array, vector: Array) -> tuple[Array, Array]:
+    """The log-determinant and vᵀP⁻¹v of a positive-definite matrix, without its inverse.
+
+    Args:
+        matrix: Symmetric positive-definite P, shape (..., K, K). Elsewhere the result is NaN.
+        vector: v, shape (..., K).
+
+    Returns:
+        log|P| and vᵀP⁻¹v, both of shape (...).
+    """
+    return lax.platform_dependent(
+        matrix,
+        vector,
+        cpu=_log_determinant_and_product_by_elimination,
+        default=_log_determinant_and_product_by_kernel,
+    )
+
+
+@log_determinant_and_product.defjvp
+def _(primals: tuple, tangents: tuple) -> tuple:
+    (matrix, vector), (matrix_change, vector_change) = primals, tangents
+    inverse, log_determinant = inverse_and_log_determinant(matrix)
+    solution = matrix_vector(inverse, vector)
+    change = 2.0 * jnp.sum(solution * vector_change, axis=-1) - jnp.sum(
+        solution * matrix_vector(matrix_change, solution), axis=-1
+    )
+    return (log_determinant, jnp.sum(vector * solution, axis=-1)), (
+        jnp.sum(transpose(inverse) * matrix_change, axis=(-2, -1)),
+        change,
     )
 
 

@@ -6,11 +6,20 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
-from rpm_jax._linalg import cholesky_with_inverse, inverse_and_log_determinant, matrix_vector
+from rpm_jax import _linalg
+from rpm_jax._linalg import (
+    cholesky_with_inverse,
+    inverse_and_log_determinant,
+    log_determinant_and_product,
+    matrix_vector,
+)
 
 FUNCTIONS = {
     "cholesky_with_inverse": cholesky_with_inverse,
     "inverse_and_log_determinant": inverse_and_log_determinant,
+    "log_determinant_and_product": lambda matrix: log_determinant_and_product(
+        matrix, jnp.sin(matrix[..., 0] + 1.0)
+    ),
 }
 
 
@@ -35,6 +44,25 @@ def test_inverse_and_log_determinant(matrices):
     inverse, log_determinant = inverse_and_log_determinant(matrices)
     np.testing.assert_allclose(inverse, np.linalg.inv(matrices), atol=1e-12)
     np.testing.assert_allclose(log_determinant, np.linalg.slogdet(matrices)[1], atol=1e-12)
+
+
+def test_log_determinant_and_product(matrices):
+    vector = np.random.default_rng(1).normal(size=(2, 4, 3))
+    log_determinant, product = log_determinant_and_product(matrices, vector)
+    np.testing.assert_allclose(log_determinant, np.linalg.slogdet(matrices)[1], atol=1e-12)
+    expected = np.einsum("abi,abij,abj->ab", vector, np.linalg.inv(matrices), vector)
+    np.testing.assert_allclose(product, expected, rtol=1e-12)
+
+
+def test_large_batches_are_eliminated_in_parts(function, matrices, monkeypatch):
+    """Three matrices at a time, of eight."""
+    expected = function(matrices)
+    monkeypatch.setattr(_linalg, "CACHED_BYTES", 3 * 9 * 8)
+    jax.clear_caches()
+    programs = str(jax.make_jaxpr(function)(matrices))
+    assert "f64[2,3,3,3]" in programs
+    for got, want in zip(function(matrices), expected, strict=True):
+        np.testing.assert_allclose(got, want, atol=1e-14)
 
 
 def test_derivatives(function, matrices):

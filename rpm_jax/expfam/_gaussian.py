@@ -10,6 +10,7 @@ from jax import Array
 from rpm_jax._linalg import (
     cholesky_with_inverse,
     inverse_and_log_determinant,
+    log_determinant_and_product,
     matmul,
     matrix_vector,
     transpose,
@@ -176,7 +177,8 @@ class Gaussian(ExponentialFamily):
         return jnp.diagonal(self.covariance(), axis1=-2, axis2=-1)
 
     def _log_partition(self) -> Array:
-        return self._log_partition_and_mean()[0]
+        log_determinant, product = log_determinant_and_product(self.precision, self.eta1)
+        return 0.5 * (product - log_determinant)
 
     def mean_parameters(self) -> Statistics:
         """E[z] of shape (..., K) and E[zzᵀ] of shape (..., K, K)."""

@@ -17,7 +17,8 @@ from rpm_jax.normalizers._plain import log_component_weights, log_tilted_mixture
 from rpm_jax.normalizers._running import RunningLogSum, empty_log_sum, fold, log_sum
 
 BLOCK_ELEMENTS = 2**17
-"""Log-partitions that one block evaluates by default: a few arrays of them fit a processor's cache."""
+"""Log-partitions of single Gaussians, or as much work, that one block evaluates by default: a few arrays of
+them fit a processor's cache."""
 
 PLAIN_ELEMENTS = 2**18
 """Up to this many in all, one block is faster."""
@@ -79,7 +80,7 @@ def log_tilted_mixture(
     num_terms = jnp.broadcast_shapes(tilts.batch_shape, example.batch_shape[1:])
     row = row_length(components)
     if block_size is None:
-        block_size = _default_block_size(components, max(1, math.prod(num_terms)))
+        block_size = _default_block_size(components, max(1, math.prod(num_terms) * _work(example)))
     block_size = max(row, block_size // row * row)
     if block_size >= size:
         return log_tilted_mixture_plain(components, tilts, log_weights=log_weights, mask=mask)
@@ -99,6 +100,12 @@ def log_tilted_mixture(
     first = jax.tree.map(lambda leaf: leaf[0], (blocks, starts))
     closed, constants = jax.closure_convert(evaluate, *first)
     return _streamed(closed, num_terms, constants, tilts, blocks, starts)
+
+
+def _work(natural: Any) -> int:
+    """How much a log-partition of this family takes, 1 for a single Gaussian: half its natural parameters."""
+    batch = max(1, math.prod(natural.batch_shape))
+    return max(1, sum(parameter.size for parameter in natural.natural_parameters) // (2 * batch))
 
 
 def _default_block_size(components: Components, num_terms: int) -> int:
