@@ -22,7 +22,7 @@ from rpm_jax import (
     train,
 )
 from rpm_jax.data import Batch, Data, as_data
-from rpm_jax.model import RPM, JointRPM, LocalLatentRPM
+from rpm_jax.model import RPM, ImplicitRPM, JointRPM, LocalLatentRPM
 from rpm_jax.train import EarlyStopping, WarmStart, fit, fit_seeds
 
 __version__ = "0.1.0"
@@ -32,6 +32,7 @@ __all__ = [
     "Batch",
     "Data",
     "EarlyStopping",
+    "ImplicitRPM",
     "JointRPM",
     "LocalLatentRPM",
     "WarmStart",
