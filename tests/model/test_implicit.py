@@ -42,8 +42,9 @@ def params():
 def test_formulas(params):
     """Ratio, density, posterior, penalty and bound by their definitions."""
     data = rpm.as_data(VIEWS)
-    prior, natural = MODEL.prior(params), MODEL.factors(params, data.views).natural
-    ratio = implicit_log_likelihood(prior, natural)
+    prior = MODEL.prior(params)
+    natural = jax.jit(lambda params: MODEL.factors(params, data.views).natural)(params)
+    ratio = jax.jit(implicit_log_likelihood)(prior, natural)
     np.testing.assert_allclose(MODEL.log_ratio(params, VIEWS), ratio, rtol=1e-12)
     marginals = log_normal(VIEWS[0][:, 0]) + log_normal(VIEWS[1][:, 0])
     np.testing.assert_allclose(MODEL.log_density(params, VIEWS), ratio + marginals, rtol=1e-12)
@@ -56,9 +57,9 @@ def test_formulas(params):
         warnings.simplefilter("ignore")
         integral = model.integral(params, VIEWS, KEY).value
     want = ratio[:5] - 2 * (integral - 1) - 3 * moment_penalty(prior, natural)
-    np.testing.assert_allclose(model.bound(params, batch, data), want, rtol=1e-10)
+    np.testing.assert_allclose(jax.jit(model.bound)(params, batch, data), want, rtol=1e-9)
     plain = rpm.ImplicitRPM(PRIOR, FACTORS, integral_weight=0.0)
-    np.testing.assert_allclose(plain.bound(params, batch, data), ratio[:5], rtol=1e-12)
+    np.testing.assert_allclose(jax.jit(plain.bound)(params, batch, data), ratio[:5], rtol=1e-12)
     assert isinstance(MODEL, Model)
 
 
@@ -67,11 +68,17 @@ def test_score_matching_is_that_of_the_density(params):
         return tuple(1.0 + jnp.sin(view) for view in views)
 
     views = tuple(view[:7] for view in VIEWS)
-    want = score_matching(lambda views: MODEL.log_density(params, views), views, weight=weight)
-    np.testing.assert_allclose(MODEL.score_matching(params, views, weight=weight), want, rtol=1e-10)
-    estimates = jax.vmap(
-        lambda key: MODEL.sliced_score_matching(params, views, key, num_projections=4, weight=weight)
-    )(jax.random.split(KEY, 1000))
+
+    @jax.jit
+    def generic(views):
+        return score_matching(lambda views: MODEL.log_density(params, views), views, weight=weight)
+
+    want = generic(views)
+    got = jax.jit(lambda views: MODEL.score_matching(params, views, weight=weight))(views)
+    np.testing.assert_allclose(got, want, rtol=1e-10)
+    estimates = jax.jit(jax.vmap(lambda key: MODEL.sliced_score_matching(params, views, key, weight=weight)))(
+        jax.random.split(KEY, 1000)
+    )
     error = estimates.std(0) / np.sqrt(1000)
     assert (np.abs(estimates.mean(0) - want) < 5 * error + 1e-9).all()
 
@@ -82,12 +89,15 @@ def test_missing_views(params):
     mask[:3, 1] = False
     spoiled = (VIEWS[0], np.where(mask[:, 1:], VIEWS[1], np.nan))
     data = rpm.as_data(spoiled, mask)
-    ratio = MODEL.log_ratio(params, data)
+    log_ratio = jax.jit(MODEL.log_ratio)
+    ratio = log_ratio(params, data)
     np.testing.assert_allclose(ratio[:3], 0.0, atol=1e-12)
-    np.testing.assert_allclose(ratio[3:], MODEL.log_ratio(params, VIEWS)[3:], rtol=1e-12)
-    first = MODEL.factors(params, rpm.as_data(VIEWS).views).natural[:3, 0]
-    np.testing.assert_allclose(MODEL.posterior(params, data).mean[:3], first.mean(), rtol=1e-10)
-    slope = jax.grad(lambda p: MODEL.bound(p, data.batch(jnp.arange(6)), data).mean())(params)
+    np.testing.assert_allclose(ratio[3:], log_ratio(params, VIEWS)[3:], rtol=1e-12)
+    first = jax.jit(lambda views: MODEL.factors(params, views).natural[:3, 0].mean())(
+        rpm.as_data(VIEWS).views
+    )
+    np.testing.assert_allclose(MODEL.posterior(params, data).mean[:3], first, rtol=1e-10)
+    slope = jax.jit(jax.grad(lambda p: MODEL.bound(p, data.batch(jnp.arange(6)), data).mean()))(params)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(slope))
     with pytest.raises(ValueError, match="views must be complete here"):
         MODEL.log_density(params, data)
@@ -128,8 +138,7 @@ def test_fits(loss, tolerance):
 
 def test_warns_where_it_is_no_density(params):
     """Factors that all say the same, certainly and wrongly."""
-    spoiled = jax.tree.map(lambda leaf: leaf, params)
-    prior = jax.tree.map(lambda leaf: leaf - 3.0, spoiled["prior"])
+    prior = jax.tree.map(lambda leaf: leaf - 3.0, params["prior"])
     with pytest.warns(UserWarning, match="the implicit model is not normalised: ∫ p\\(x\\) dx is"):
         MODEL.integral({**params, "prior": prior}, VIEWS, KEY)
 
@@ -140,6 +149,7 @@ def test_parameters_serve_an_rpm(params):
     np.testing.assert_allclose(got.mean, MODEL.posterior(params, VIEWS).mean, rtol=1e-10)
 
 
+@pytest.mark.slow
 def test_discrete_latents_and_sequences():
     """The same code for a hidden Markov prior: (N, T) views."""
     prior = rpm.priors.hidden_markov(2, 5)
@@ -192,5 +202,6 @@ def test_errors_of_marginals(params, marginals, message):
 def test_unnormalised_factors_are_refused():
     factors = rpm.factors.per_view(rpm.networks.MLP((6,)), kind="scaled")
     model = rpm.ImplicitRPM(PRIOR, factors)
+    params = jax.jit(model.init)(KEY, rpm.as_data(VIEWS))
     with pytest.raises(ValueError, match="factors must be normalised for an implicit model"):
-        model.log_ratio(model.init(KEY, VIEWS), VIEWS)
+        jax.eval_shape(model.log_ratio, params, VIEWS)
