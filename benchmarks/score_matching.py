@@ -3,7 +3,8 @@
 N data, J one-dimensional views, a one-dimensional Gaussian latent, networks 1-10-10-2 with tanh, exponential
 marginals. A step is the loss of all data, its gradient and an Adam update. "exact" differentiates view by
 view (`ImplicitRPM.score_matching`), "generic" knows nothing of views (`objectives.score_matching`), "sliced"
-takes one random projection. "in a loop" makes 20 steps a call, as `rpm_jax.fit` does. torchRPM's step is its `training_step_sm`, run from a clone of its repository.
+takes one random projection. "in a loop" makes 20 steps a call, as `rpm_jax.fit` does. torchRPM's step is its
+`training_step_sm`, run from a clone of its repository.
 "CPU ms" is the least time of all cores together; unlike the others it hardly depends on what else is running.
 """
 
