@@ -205,7 +205,7 @@ def test_outside_of_the_support():
 
 def test_gradients_by_the_data():
     views = VECTOR.sample(KEY, (5,))
-    check_grads(lambda *v: VECTOR.log_prob(v), views, order=2, modes=("rev",), rtol=1e-4)
+    check_grads(lambda *v: VECTOR.log_prob(v), views, order=1, modes=("rev",), rtol=1e-4)
 
 
 def test_distrax_marginals():

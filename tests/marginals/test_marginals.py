@@ -52,6 +52,12 @@ def test_definitions_agree(marginal):
     np.testing.assert_allclose(slope, jnp.exp(-marginal.log_prob(x[1:])), rtol=1e-8)
 
 
+def test_derivative_of_the_upper_inverse(marginal):
+    x = marginal.inverse_survival_function(PROBABILITIES[1:])
+    slope = jax.vmap(jax.grad(marginal.inverse_survival_function))(PROBABILITIES[1:])
+    np.testing.assert_allclose(slope, -jnp.exp(-marginal.log_prob(x)), rtol=1e-8)
+
+
 def test_float32(marginal):
     if marginal is MARGINALS["kernel density"]:
         marginal = kernel_density(DATA.astype(np.float32))

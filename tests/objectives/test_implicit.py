@@ -185,6 +185,16 @@ def test_missing_views_leave_the_model_of_the_others():
     np.testing.assert_allclose(penalty(prior, spoiled, mask=mask), want, rtol=1e-10)
 
 
+def test_penalty_averages_over_what_is_seen():
+    natural = FAMILIES["DiagonalGaussian"]
+    prior = Static(natural)
+    factors = prior.sites() + random_potentials(0, natural, (3, 3, 1))
+    mask = jnp.ones((3, 3, 1), bool).at[0, 1].set(False)
+    got = penalty(prior, factors, mask=mask)
+    want = penalty(prior, factors[1:, 1:2]) + penalty(prior, factors[:, jnp.array([0, 2])])
+    np.testing.assert_allclose(got, want, rtol=1e-10)
+
+
 @pytest.mark.parametrize("name", ["Categorical", "Dirichlet", "Gaussian"])
 def test_penalty_is_zero_where_moments_match(name):
     natural = FAMILIES[name]
@@ -256,6 +266,20 @@ def test_integral(bias, normalised):
     assert 0 < got.standard_error < 0.05
     assert bool(got.deviates) == (not normalised)
     assert (abs(want - 1.0) < 1e-12) == normalised
+
+
+def test_integral_of_weighted_data():
+    """Weights make one value of each view more probable than the other."""
+    prior = Static(Categorical(np.zeros(2)))
+    x = binary_views(jax.random.key(0), 4000, 0.9)
+    log_weights = jax.nn.log_softmax(jnp.where(x[:, 0] > 0, jnp.log(4.0), 0.0))
+    got = implicit_integral(prior, binary_factors(x), jax.random.key(1), log_weights=log_weights)
+    shares = jnp.exp(log_weights) @ (x > 0)
+    values = jnp.array([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]])
+    cells = jnp.where(values > 0, shares, 1 - shares).prod(1)
+    want = jnp.sum(cells * jnp.exp(likelihood(prior, binary_factors(values))))
+    assert abs(want - 1.0) > 0.05
+    assert abs(got.value - want) < 4 * got.standard_error
 
 
 def test_standard_error_of_the_integral():

@@ -87,6 +87,7 @@ def test_equals_the_explicit_form(name, widths):
     np.testing.assert_allclose(got, want, rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.slow
 def test_gradient_equals_that_of_the_explicit_form():
     """Reverse over forward over reverse."""
     views = smooth_views(2, (1, 1))
