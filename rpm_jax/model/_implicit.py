@@ -26,6 +26,12 @@ from rpm_jax.objectives import (
 )
 from rpm_jax.priors import Posterior, Prior, PriorSpec
 
+EVALUATED_SHIFTS = 20
+"""How many combinations of each datum's views with others' the integral is estimated from."""
+
+STEP_SHIFTS = 4
+"""The same for a step of a fit."""
+
 
 @dataclass(frozen=True, eq=False, init=False)
 class ImplicitRPM:
@@ -181,10 +187,16 @@ class ImplicitRPM:
 
     # What a fit maximises or minimises.
 
-    def bound(self, params: dict[str, Any], batch: Batch, data: Data) -> Array:
+    def bound(self, params: dict[str, Any], batch: Batch, data: Data, *, key: Array | None = None) -> Array:
         """`log_ratio` of each datum of a batch, minus the weighted integral and penalty over `data`.
 
-        The integral's combinations of views are the same in every call with the same data.
+        Args:
+            params: The model's parameters.
+            batch: B data.
+            data: What integral and penalty are estimated from: all data of the fit, or the batch's own.
+            key: Of the random combinations of views that the integral is estimated from. A fit takes new ones
+                in every step, since a model can be fitted to a few of them, at the expense of all others.
+                None: 20 combinations of each datum, always the same ones, to evaluate a model with.
 
         Returns:
             In nats, shape (B,).
@@ -196,7 +208,11 @@ class ImplicitRPM:
         factors = self.factors(params, data.views, data.mask)
         if self.integral_weight > 0.0:
             integral = implicit_integral(
-                prior, factors.natural, jax.random.key(0), log_weights=data.log_weights
+                prior,
+                factors.natural,
+                jax.random.key(0) if key is None else key,
+                log_weights=data.log_weights,
+                num_shifts=EVALUATED_SHIFTS if key is None else STEP_SHIFTS,
             )
             bound = bound - self.integral_weight * (integral.value - 1.0)
         if self.penalty_weight > 0.0:

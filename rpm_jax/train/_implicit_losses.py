@@ -1,4 +1,4 @@
-"""Losses of implicit models that need no integral."""
+"""Losses of implicit models: the likelihood with random combinations of views, and score matching."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,6 +10,37 @@ from jax import Array
 
 from rpm_jax.data import Batch, Data
 from rpm_jax.model import ImplicitRPM
+
+
+@dataclass(frozen=True)
+class ImplicitLikelihood:
+    """Minus the mean bound of a batch, its integral from new combinations of views in every step.
+
+    Attributes:
+        model: The model.
+        minibatch: Whether integral and penalty are estimated from the batch instead of from all data: cheaper
+            and, for the integral, without bias.
+        seed: Of the combinations.
+    """
+
+    model: ImplicitRPM
+    minibatch: bool = False
+    seed: int = 0
+
+    def init_memory(self, params: Any, batch: Batch, data: Data) -> Array:
+        """The key of the first step."""
+        del params, batch, data
+        return jax.random.key(self.seed)
+
+    def step(self, params: Any, batch: Batch, data: Data, memory: Array) -> tuple[Array, Array]:
+        """The loss of a batch, and the key of the next step."""
+        key, following = jax.random.split(memory)
+        if self.minibatch:
+            weights = data.log_weights
+            if weights is not None:
+                weights = jax.nn.log_softmax(weights[batch.index])
+            data = Data(batch.views, batch.mask, weights)
+        return -jnp.mean(self.model.bound(params, batch, data, key=key)), following
 
 
 @dataclass(frozen=True)

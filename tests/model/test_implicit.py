@@ -11,8 +11,13 @@ import pytest
 import rpm_jax as rpm
 from rpm_jax.expfam import DiagonalGaussian
 from rpm_jax.model import Model
-from rpm_jax.objectives import implicit_log_likelihood, moment_penalty, score_matching
-from rpm_jax.train import ScoreMatching, SlicedScoreMatching
+from rpm_jax.objectives import (
+    implicit_integral,
+    implicit_log_likelihood,
+    moment_penalty,
+    score_matching,
+)
+from rpm_jax.train import ImplicitLikelihood, ScoreMatching, SlicedScoreMatching
 
 COMPILE_QUICKLY = True
 KEY = jax.random.key(0)
@@ -99,6 +104,52 @@ def test_missing_views(params):
     np.testing.assert_allclose(MODEL.posterior(params, data).mean[:3], first, rtol=1e-10)
     with pytest.raises(ValueError, match="views must be complete here"):
         MODEL.log_density(params, data)
+
+
+def test_steps_take_new_combinations(params):
+    """The loss of a fit: bounds with another key in every step, over all data or the batch."""
+    data = rpm.as_data(VIEWS, log_weights=np.linspace(-1.0, 0.0, 400))
+    batch = data.batch(jnp.arange(0, 200, 2))
+    for minibatch in (False, True):
+        loss = ImplicitLikelihood(MODEL, minibatch)
+        step = jax.jit(lambda memory, loss=loss: loss.step(params, batch, data, memory))
+        memory = loss.init_memory(params, batch, data)
+        first, following = step(memory)
+        source = data
+        if minibatch:
+            source = rpm.Data(batch.views, None, jax.nn.log_softmax(data.log_weights[batch.index]))
+        key = jax.random.split(memory)[0]
+
+        @jax.jit
+        def expected(source, key):
+            natural = MODEL.factors(params, source.views).natural
+            weights = source.log_weights
+            integral = implicit_integral(MODEL.prior(params), natural, key, log_weights=weights, num_shifts=4)
+            return integral.value - 1.0 - jnp.mean(MODEL.log_ratio(params, batch.views))
+
+        np.testing.assert_allclose(first, expected(source, key), rtol=1e-10)
+        assert step(following)[0] != first
+
+
+@pytest.mark.slow
+def test_copula():
+    """Exponential views of a Gaussian copula: a density on data of its own, and the mutual information."""
+    pair = rpm.copulas.joint(
+        rpm.copulas.Gaussian(rpm.copulas.equicorrelation(-0.85)),
+        [rpm.marginals.Exponential(1.0), rpm.marginals.Exponential(0.5)],
+    )
+    views, others = pair.sample(KEY, (1000,)), pair.sample(jax.random.key(1), (5000,))
+    factors = rpm.factors.per_view(rpm.networks.MLP((10, 10), activation=nn.tanh))
+    model = rpm.ImplicitRPM(PRIOR, factors, [pair.view(0), pair.view(1)])
+    fit = rpm.fit(model, views, key=KEY, num_steps=2000, batch_size=250, components="batch")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        integral = model.integral(fit.params, others, KEY)
+    assert abs(integral.value - 1.0) < 0.03
+    held_out = model.log_ratio(fit.params, others).mean() - integral.log_value
+    assert abs(held_out - pair.mutual_information()) < 0.1 * pair.mutual_information()
+    divergence = jnp.mean(pair.log_prob(others) - model.log_density(fit.params, others)) + integral.log_value
+    assert 0 < divergence < 0.04
 
 
 def test_sliced_steps_take_new_projections(params):
