@@ -160,7 +160,7 @@ def implicit_integral(
     if len(factors.batch_shape) != 3 or factors.batch_shape[0] < 4 * factors.batch_shape[1]:
         raise ValueError(
             "factors must have batch shape (N, J, T) with N ≥ 4 J data, of which blocks can be made, got "
-            f"{factors.batch_shape}"
+            f"{factors.batch_shape}; take more data, or larger minibatches where these give the integral"
         )
     size, num_views, num_sites = factors.batch_shape
     if log_weights is not None and log_weights.shape != (size,):
