@@ -177,7 +177,11 @@ def grid_integral(params):
 
 @pytest.mark.parametrize(
     ("loss", "tolerance"),
-    [(None, 0.05), (ScoreMatching(MODEL), 0.3), (SlicedScoreMatching(MODEL, num_projections=2), 0.3)],
+    [
+        (None, 0.05),
+        (ScoreMatching(MODEL), 0.3),
+        pytest.param(SlicedScoreMatching(MODEL, num_projections=2), 0.3, marks=pytest.mark.slow),
+    ],
     ids=["likelihood", "score", "sliced"],
 )
 def test_fits(loss, tolerance):

@@ -72,7 +72,7 @@ def explicit(log_density, views):
     [
         ("DiagonalGaussian", (3, 3, 3)),
         pytest.param("Gaussian", (1, 2), marks=pytest.mark.slow),
-        ("VonMises", (3,)),
+        pytest.param("VonMises", (3,), marks=pytest.mark.slow),
     ],
 )
 def test_equals_the_explicit_form(name, widths):
