@@ -9,9 +9,11 @@ functions of natural parameters), then `networks`, `factors`, `posteriors`, `aux
 
 from rpm_jax import (
     auxiliaries,
+    copulas,
     datasets,
     expfam,
     factors,
+    marginals,
     metrics,
     networks,
     normalizers,
@@ -22,7 +24,7 @@ from rpm_jax import (
     train,
 )
 from rpm_jax.data import Batch, Data, as_data
-from rpm_jax.model import RPM, JointRPM, LocalLatentRPM
+from rpm_jax.model import RPM, ImplicitRPM, JointRPM, LocalLatentRPM
 from rpm_jax.train import EarlyStopping, WarmStart, fit, fit_seeds
 
 __version__ = "0.1.0"
@@ -32,17 +34,20 @@ __all__ = [
     "Batch",
     "Data",
     "EarlyStopping",
+    "ImplicitRPM",
     "JointRPM",
     "LocalLatentRPM",
     "WarmStart",
     "__version__",
     "as_data",
     "auxiliaries",
+    "copulas",
     "datasets",
     "expfam",
     "factors",
     "fit",
     "fit_seeds",
+    "marginals",
     "metrics",
     "networks",
     "normalizers",

@@ -16,6 +16,7 @@ LAYERS = [
     {"priors"},
     {"normalizers"},
     {"objectives"},
+    {"marginals"},
     {"data", "distinct"},
     {"networks", "outputs"},
     {"factors", "posteriors"},
@@ -27,6 +28,7 @@ LAYERS = [
 
 EDGES = {
     "interop": {"expfam"},
+    "copulas": {"expfam", "marginals"},
     "datasets": set(),
     "metrics": set(),
     "plots": {"data", "model", "train", "priors", "normalizers", "objectives", "expfam", "metrics"},
@@ -92,7 +94,7 @@ def test_imports(path):
 def test_the_first_layers_know_no_networks():
     """Anybody can use them with equinox, haiku or their own code."""
     for path in module_files():
-        if layer(path) in ("expfam", "priors", "normalizers", "objectives", *TOOLS):
+        if layer(path) in ("expfam", "priors", "normalizers", "objectives", "marginals", "copulas", *TOOLS):
             names = {module.split(".")[0] for module, _ in imports(path)}
             assert not names & {"flax", "optax", "orbax", "chex", "distrax"}, path
 

@@ -1,5 +1,6 @@
 """The recognition-parametrised model."""
 
+from rpm_jax.model._implicit import ImplicitRPM
 from rpm_jax.model._inference import MOST_EVALUATED, evenly_spread
 from rpm_jax.model._joint import JointRPM
 from rpm_jax.model._local import LocalLatentRPM, LocalOutputs
@@ -13,6 +14,7 @@ __all__ = [
     "Components",
     "Draw",
     "Factors",
+    "ImplicitRPM",
     "Inferred",
     "JointRPM",
     "LocalLatentRPM",

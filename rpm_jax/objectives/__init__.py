@@ -11,10 +11,19 @@ from rpm_jax.objectives._exact import (
     mixture_evidence,
     view_posteriors,
 )
+from rpm_jax.objectives._implicit import (
+    ImplicitIntegral,
+    implicit_integral,
+    implicit_log_likelihood,
+    moment_penalty,
+)
 from rpm_jax.objectives._inner_bound import conjugate_potentials, fill_missing, inner_bound, inner_bound_at
 from rpm_jax.objectives._local import LocalLatents, local_latents
+from rpm_jax.objectives._score_matching import score_matching, sliced_score_matching
+from rpm_jax.objectives._view_score_matching import view_score_matching
 
 __all__ = [
+    "ImplicitIntegral",
     "LocalLatents",
     "ViewPosteriors",
     "conjugate_potentials",
@@ -23,11 +32,17 @@ __all__ = [
     "fill_missing",
     "free_energy",
     "free_energy_at",
+    "implicit_integral",
+    "implicit_log_likelihood",
     "inner_bound",
     "inner_bound_at",
     "local_latents",
     "log_ratios",
     "log_ratios_at",
     "mixture_evidence",
+    "moment_penalty",
+    "score_matching",
+    "sliced_score_matching",
     "view_posteriors",
+    "view_score_matching",
 ]

@@ -13,7 +13,7 @@ def check_shapes(
 ) -> None:
     """Raise where arguments of an objective are of another family than the prior, or do not fit together."""
     arguments = {"factors": factors, "potentials": potentials, "auxiliary": auxiliary}
-    if not isinstance(mixture, Components):
+    if mixture is not None and not isinstance(mixture, Components):
         arguments["mixture"] = mixture
     for name, value in arguments.items():
         if value is not None and type(value) is not type(sites):

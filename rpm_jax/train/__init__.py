@@ -4,6 +4,7 @@ from rpm_jax.train._checkpoints import Checkpoint, load_checkpoint, save_checkpo
 from rpm_jax.train._engine import Loss, StatefulLoss, TrainState
 from rpm_jax.train._fit import fit, fit_seeds
 from rpm_jax.train._history import Fit, History, Sweep
+from rpm_jax.train._implicit_losses import ImplicitLikelihood, ScoreMatching, SlicedScoreMatching
 from rpm_jax.train._losses import BoundLoss, MinibatchLoss, QueueLoss
 from rpm_jax.train._optimizer import LEARNING_RATES, DefaultOptimizer
 from rpm_jax.train._options import FitOptions
@@ -23,10 +24,13 @@ __all__ = [
     "Fit",
     "FitOptions",
     "History",
+    "ImplicitLikelihood",
     "Loss",
     "MinibatchLoss",
     "Progress",
     "QueueLoss",
+    "ScoreMatching",
+    "SlicedScoreMatching",
     "StatefulLoss",
     "Sweep",
     "TrainState",

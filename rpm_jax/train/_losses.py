@@ -8,8 +8,9 @@ import jax.numpy as jnp
 from jax import Array
 
 from rpm_jax.data import Batch, Data
-from rpm_jax.model import RPM, LocalLatentRPM, Model
+from rpm_jax.model import RPM, ImplicitRPM, LocalLatentRPM, Model
 from rpm_jax.normalizers import Queue, QueueState
+from rpm_jax.train._implicit_losses import ImplicitLikelihood
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,8 @@ class QueueLoss:
 
 def bound_loss(model: Model, components: str | Queue, em: bool) -> Any:
     """The loss for one choice of the components of F_j."""
+    if isinstance(model, ImplicitRPM):
+        return ImplicitLikelihood(model, components == "batch")
     if isinstance(components, Queue):
         assert isinstance(model, RPM)
         return QueueLoss(model, components)
