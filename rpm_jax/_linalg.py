@@ -21,6 +21,9 @@ UNBLOCKED = 64
 BLOCK = 16
 """The size of a block."""
 
+WHOLE = 8
+"""Up to this size all rows are eliminated at once."""
+
 CACHED_BYTES = 2**17
 """Of the matrices of a batch that are eliminated together: four times faster than larger arrays, which leave
 the processor's cache at every step."""
@@ -45,12 +48,11 @@ def _factorise_by_kernel(matrix: Array) -> tuple[Array, Array]:
     return factor, lax.linalg.triangular_solve(factor, identity, left_side=True, lower=True)
 
 
-def _eliminate(matrix: Array, right: Array | None = None) -> tuple[Array, Array]:
-    """L and L⁻¹B by symmetric Gaussian elimination, which turns [A | B] into [Lᵀ | L⁻¹B]; None: B = I."""
+def _eliminate(matrix: Array) -> tuple[Array, Array]:
+    """L and L⁻¹ by symmetric Gaussian elimination, which turns [A | I] into [Lᵀ | L⁻¹]."""
     size = matrix.shape[-1]
     rows = jnp.arange(size)[:, None]
-    if right is None:
-        right = jnp.broadcast_to(jnp.eye(size, dtype=matrix.dtype), matrix.shape)
+    identity = jnp.broadcast_to(jnp.eye(size, dtype=matrix.dtype), matrix.shape)
 
     def step(i: Array, augmented: Array) -> Array:
         pivot_row = lax.dynamic_index_in_dim(augmented, i, axis=-2)
@@ -60,7 +62,7 @@ def _eliminate(matrix: Array, right: Array | None = None) -> tuple[Array, Array]
         below = jnp.where(rows > i, column * scale, 0.0)
         return jnp.where(rows == i, pivot_row, augmented - below * pivot_row)
 
-    augmented = lax.fori_loop(0, size, step, jnp.concatenate([matrix, right], axis=-1))
+    augmented = lax.fori_loop(0, size, step, jnp.concatenate([matrix, identity], axis=-1))
     return jnp.tril(transpose(augmented[..., :size])), augmented[..., size:]
 
 
@@ -143,6 +145,42 @@ def _(primals: tuple, tangents: tuple) -> tuple:
     return (factor, inverse), (matmul(factor, inner), -matmul(inner, inverse))
 
 
+def _inverse_of_factors(factor: Array, factor_inverse: Array) -> tuple[Array, Array]:
+    return matmul(transpose(factor_inverse), factor_inverse), _log_determinant(factor)
+
+
+def _inverse_by_kernel(matrix: Array) -> tuple[Array, Array]:
+    return _inverse_of_factors(*_factorise_by_kernel(matrix))
+
+
+def _inverse_by_sweeps(matrix: Array) -> tuple[Array, Array]:
+    """Gauss-Jordan elimination in place, which for positive-definite matrices needs no pivoting."""
+    if matrix.shape[-1] > UNBLOCKED:
+        return _inverse_of_factors(*_factorise_by_blocks(matrix))
+    return _in_parts(_sweep, matrix)
+
+
+def _sweep(matrix: Array) -> tuple[Array, Array]:
+    size = matrix.shape[-1]
+    place = jnp.arange(size)
+
+    def step(i: Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
+        swept, log_determinant = carry
+        row = lax.dynamic_index_in_dim(swept, i, axis=-2)
+        column = lax.dynamic_index_in_dim(swept, i, axis=-1)
+        pivot = lax.dynamic_index_in_dim(row, i, axis=-1)
+        pivot = jnp.where(pivot > 0, pivot, jnp.nan)
+        is_row, is_column = (place == i)[:, None], (place == i)[None, :]
+        left = jnp.where(is_row, -1.0, column) / pivot
+        right = jnp.where(is_column, -1.0, row)
+        rest = jnp.where(is_row | is_column, 0.0, swept)
+        return rest - left * right, log_determinant + jnp.log(pivot[..., 0, 0])
+
+    start = (matrix, jnp.zeros(matrix.shape[:-2], matrix.dtype))
+    swept, log_determinant = lax.fori_loop(0, size, step, start)
+    return -0.5 * (swept + transpose(swept)), log_determinant
+
+
 @jax.custom_jvp
 def inverse_and_log_determinant(matrix: Array) -> tuple[Array, Array]:
     """The inverse and the log-determinant of a positive-definite matrix, from one factorisation.
@@ -155,9 +193,7 @@ def inverse_and_log_determinant(matrix: Array) -> tuple[Array, Array]:
     Returns:
         P⁻¹ of shape (..., K, K) and log|P| of shape (...).
     """
-    factor, factor_inverse = _cholesky_with_inverse(matrix)
-    log_determinant = _log_determinant(factor)
-    return matmul(transpose(factor_inverse), factor_inverse), log_determinant
+    return lax.platform_dependent(matrix, cpu=_inverse_by_sweeps, default=_inverse_by_kernel)
 
 
 @inverse_and_log_determinant.defjvp
@@ -174,12 +210,31 @@ def _log_determinant_and_product_by_elimination(matrix: Array, vector: Array) ->
     if matrix.shape[-1] > UNBLOCKED:
         factor, inverse = _factorise_by_blocks(matrix)
         return _log_determinant(factor), jnp.sum(jnp.square(matrix_vector(inverse, vector)), axis=-1)
+    augmented = jnp.concatenate([matrix, vector[..., None]], axis=-1)
+    return _in_parts(_eliminate_by_halves, augmented)
 
-    def eliminate(matrix: Array, right: Array) -> tuple[Array, Array]:
-        factor, half = _eliminate(matrix, right)
-        return _log_determinant(factor), jnp.sum(jnp.square(half), axis=(-2, -1))
 
-    return _in_parts(eliminate, matrix, vector[..., None])
+def _eliminate_by_halves(augmented: Array) -> tuple[Array, Array]:
+    """log|P| and vᵀP⁻¹v of [P | v], by eliminating one half of the rows, then one half of the rest, ..."""
+    log_determinant = product = jnp.zeros(augmented.shape[:-2], augmented.dtype)
+
+    def step(i: Array, carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        rest, log_determinant, product = carry
+        row = lax.dynamic_index_in_dim(rest, i, axis=-2)
+        column = lax.dynamic_index_in_dim(rest, i, axis=-1)
+        pivot = lax.dynamic_index_in_dim(row, i, axis=-1)
+        scaled = row / jnp.where(pivot > 0, pivot, jnp.nan)
+        log_determinant = log_determinant + jnp.log(pivot[..., 0, 0])
+        return rest - column * scaled, log_determinant, product + row[..., 0, -1] * scaled[..., 0, -1]
+
+    while augmented.shape[-2] > 0:
+        size = augmented.shape[-2]
+        number = size if size <= WHOLE else size // 2
+        augmented, log_determinant, product = lax.fori_loop(
+            0, number, step, (augmented, log_determinant, product)
+        )
+        augmented = augmented[..., number:, number:]
+    return log_determinant, product
 
 
 def _log_determinant_and_product_by_kernel(matrix: Array, vector: Array) -> tuple[Array, Array]:
@@ -227,4 +282,4 @@ def _(primals: tuple, tangents: tuple) -> tuple:
 
 def matrix_vector(matrix: Array, vector: Array) -> Array:
     """The product of matrices (..., K, L) with vectors (..., L), of shape (..., K)."""
-    return jnp.sum(matrix * vector[..., None, :], axis=-1)
+    return matmul(matrix, vector[..., None])[..., 0]

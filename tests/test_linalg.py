@@ -60,7 +60,7 @@ def test_large_batches_are_eliminated_in_parts(function, matrices, monkeypatch):
     monkeypatch.setattr(_linalg, "CACHED_BYTES", 3 * 9 * 8)
     jax.clear_caches()
     programs = str(jax.make_jaxpr(function)(matrices))
-    assert "f64[2,3,3,3]" in programs
+    assert "f64[2,3,3,3]" in programs or "f64[2,3,3,4]" in programs
     for got, want in zip(function(matrices), expected, strict=True):
         np.testing.assert_allclose(got, want, atol=1e-14)
 
