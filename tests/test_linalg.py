@@ -55,12 +55,12 @@ def test_log_determinant_and_product(matrices):
 
 
 def test_large_batches_are_eliminated_in_parts(function, matrices, monkeypatch):
-    """Three matrices at a time, of eight."""
+    """Two or three matrices at a time, of eight."""
     expected = function(matrices)
     monkeypatch.setattr(_linalg, "CACHED_BYTES", 3 * 9 * 8)
     jax.clear_caches()
     programs = str(jax.make_jaxpr(function)(matrices))
-    assert "f64[2,3,3,3]" in programs or "f64[2,3,3,4]" in programs
+    assert "f64[2,3,3,3]" in programs or "f64[4,2,3,4]" in programs
     for got, want in zip(function(matrices), expected, strict=True):
         np.testing.assert_allclose(got, want, atol=1e-14)
 
