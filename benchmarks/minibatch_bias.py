@@ -1,7 +1,11 @@
-"""How biased F_j over a minibatch is: a fitted model's likelihood against batch size and queue length."""
+"""How biased F_j over less than all data is: a fitted model's likelihood against batch, queue and subset size.
+
+"ms" is the time of a step's value and gradient.
+"""
 
 import pathlib
 import sys
+import time
 
 import jax
 import jax.numpy as jnp
@@ -13,13 +17,17 @@ from benchmarks._report import Column, parser_of, print_table, require_at_least,
 COLUMNS = (
     Column("batch", "batch_size", "8"),
     Column("queue", "queue", "8"),
+    Column("subset", "subset", "8"),
     Column("mean", "mean", "9.4f"),
     Column("bias", "bias", "+9.4f"),
     Column("deviation", "deviation", "10.4f"),
+    Column("ms", "ms", "8.2f"),
 )
 
 
-def measure(batch_sizes: list[int], queues: list[int], repetitions: int, num_steps: int) -> dict:
+def measure(
+    batch_sizes: list[int], queues: list[int], subsets: list[int], repetitions: int, num_steps: int
+) -> dict:
     """Mean log-likelihoods of random minibatches of a model of digits, F_j over all data against less."""
     digits = rpm.datasets.load_digits()
     data = rpm.as_data(rpm.datasets.peers(jax.random.key(0), *digits).views)
@@ -47,6 +55,28 @@ def measure(batch_sizes: list[int], queues: list[int], repetitions: int, num_ste
             values.append(float(bound.mean()))
         return np.array(values[length // batch_size :])
 
+    def drawn(batch_size: int, number: int) -> tuple[np.ndarray, float]:
+        subset = rpm.normalizers.random_subset(number)
+
+        @jax.jit
+        def step(params: dict, key: jax.Array, index: jax.Array) -> tuple:
+            key, others, weights = subset.draw(key, index, data.size)
+
+            def bound(params: dict) -> jax.Array:
+                batch = data.batch(index)
+                return jnp.mean(model.subset_bound(params, batch, data.batch(others), weights))
+
+            return *jax.value_and_grad(bound)(params), key
+
+        key, values, times = subset.init(), [], []
+        for _ in range(repetitions):
+            index = jnp.asarray(order.permutation(data.size)[:batch_size])
+            start = time.perf_counter()
+            value, _, key = jax.block_until_ready(step(fit.params, key, index))
+            times.append(time.perf_counter() - start)
+            values.append(float(value))
+        return np.array(values), 1e3 * float(np.median(times))
+
     results = []
     for size in batch_sizes:
         draws = np.array(
@@ -59,6 +89,18 @@ def measure(batch_sizes: list[int], queues: list[int], repetitions: int, num_ste
                 results.append(
                     {"batch_size": size, "queue": length, "mean": draws.mean(), "deviation": draws.std()}
                 )
+        for number in subsets:
+            draws, milliseconds = drawn(size, number)
+            results.append(
+                {
+                    "batch_size": size,
+                    "queue": 0,
+                    "subset": number,
+                    "mean": draws.mean(),
+                    "deviation": draws.std(),
+                    "ms": milliseconds,
+                }
+            )
     return {"exact": float(fit.bound), "num_data": data.size, "results": results}
 
 
@@ -73,13 +115,22 @@ def main() -> int:
         help="B (default: %(default)s)",
     )
     parser.add_argument("--queues", type=int, nargs="*", default=[256, 1024], help="L (default: %(default)s)")
+    parser.add_argument(
+        "--subsets", type=int, nargs="*", default=[64, 256, 1024], help="M (default: %(default)s)"
+    )
     parser.add_argument("--repetitions", type=int, default=50, help="minibatches of a size (default: 50)")
     parser.add_argument("--num-steps", type=int, default=300, help="of the fit (default: 300)")
     parser.add_argument("--figure", type=pathlib.Path, help="also draw them to this file")
     arguments = parser.parse_args()
-    require_at_least(parser, arguments, 1, "repetitions", "num_steps", "queues")
+    require_at_least(parser, arguments, 1, "repetitions", "num_steps", "queues", "subsets")
     require_at_least(parser, arguments, 2, "batch_sizes")
-    report = measure(arguments.batch_sizes, arguments.queues, arguments.repetitions, arguments.num_steps)
+    report = measure(
+        arguments.batch_sizes,
+        arguments.queues,
+        arguments.subsets,
+        arguments.repetitions,
+        arguments.num_steps,
+    )
     print(f"log-likelihood with F_j over all {report['num_data']} data: {report['exact']:.4f}")
     exact = report["exact"]
     print_table(COLUMNS, ({**row, "bias": row["mean"] - exact} for row in report["results"]))
@@ -101,9 +152,10 @@ def draw(report: dict):  # type: ignore[no-untyped-def]
     figure = Figure(figsize=(5.0, 3.4), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
-    for length in sorted({row["queue"] for row in report["results"]}):
-        rows = [row for row in report["results"] if row["queue"] == length]
-        name = f"queue of {length}" if length else "minibatch alone"
+    kinds = sorted({(row["queue"], row.get("subset", 0)) for row in report["results"]})
+    for length, number in kinds:
+        rows = [r for r in report["results"] if (r["queue"], r.get("subset", 0)) == (length, number)]
+        name = f"queue of {length}" if length else f"{number} at random" if number else "minibatch alone"
         bias = [row["mean"] - report["exact"] for row in rows]
         axes.errorbar(
             [row["batch_size"] for row in rows],

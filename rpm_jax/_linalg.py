@@ -70,7 +70,8 @@ def _in_parts(function: Callable[..., tuple[Array, Array]], *arrays: Array) -> t
     """A function of batches of matrices, evaluated for as many at a time as fit the cache."""
     batch = arrays[0].shape[:-2]
     number = math.prod(batch)
-    together = max(1, CACHED_BYTES // (arrays[0].dtype.itemsize * max(1, arrays[0].shape[-2] * arrays[0].shape[-1])))
+    bytes_each = arrays[0].dtype.itemsize * arrays[0].shape[-2] * arrays[0].shape[-1]
+    together = max(1, CACHED_BYTES // max(1, bytes_each))
     if number <= 2 * together:
         return function(*arrays)
     flat = [array.reshape(number, *array.shape[-2:]) for array in arrays]

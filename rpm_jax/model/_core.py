@@ -437,6 +437,23 @@ class Core:
         bound = self._bound(params, batch, mixture, factors=factors)
         return bound, queue.update(state, block, log_weights, factors.mask)
 
+    def subset_bound(self, params: dict[str, Any], batch: Batch, others: Batch, log_weights: Array) -> Array:
+        """`bound` with F_j over the batch and some other data.
+
+        Args:
+            params: The model's parameters.
+            batch: B data.
+            others: M data.
+            log_weights: log w of both, shape (B + M,), Σ w = 1.
+        """
+        views, mask = jax.tree.map(
+            lambda *parts: jnp.concatenate(parts), (batch.views, batch.mask), (others.views, others.mask)
+        )
+        factors = self.factors(params, views, mask)
+        mixture = self._mixture_of(factors, log_weights)
+        own = jax.tree.map(lambda leaf: leaf[: len(batch.index)], factors)
+        return self._bound(params, batch, mixture, factors=own)
+
     def _em_bound(self, params: dict[str, Any], batch: Batch, make_mixture: Any) -> Array:
         mixture = make_mixture(params)
         held = jax.lax.stop_gradient(self.infer_batch(params, batch, mixture))

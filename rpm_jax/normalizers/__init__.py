@@ -8,6 +8,7 @@ from rpm_jax.normalizers._queue import Queue, QueuedComponents, QueueState, queu
 from rpm_jax.normalizers._running import log_sum_exp
 from rpm_jax.normalizers._states import log_densities, log_mixture
 from rpm_jax.normalizers._streaming import log_tilted_mixture
+from rpm_jax.normalizers._subset import Subset, random_subset
 
 __all__ = [
     "MOST_COMBINATIONS",
@@ -19,6 +20,7 @@ __all__ = [
     "QueueState",
     "QueuedComponents",
     "SpreadComponents",
+    "Subset",
     "all_combinations",
     "as_components",
     "log_component_weights",
@@ -29,4 +31,5 @@ __all__ = [
     "log_tilted_mixture_plain",
     "queue",
     "random_combinations",
+    "random_subset",
 ]

@@ -5,7 +5,7 @@ from rpm_jax.train._engine import Loss, StatefulLoss, TrainState
 from rpm_jax.train._fit import fit, fit_seeds
 from rpm_jax.train._history import Fit, History, Sweep
 from rpm_jax.train._implicit_losses import ImplicitLikelihood, ScoreMatching, SlicedScoreMatching
-from rpm_jax.train._losses import BoundLoss, MinibatchLoss, QueueLoss
+from rpm_jax.train._losses import BoundLoss, MinibatchLoss, QueueLoss, SubsetLoss
 from rpm_jax.train._optimizer import LEARNING_RATES, DefaultOptimizer
 from rpm_jax.train._options import FitOptions
 from rpm_jax.train._prior_update import maximise_prior
@@ -32,6 +32,7 @@ __all__ = [
     "ScoreMatching",
     "SlicedScoreMatching",
     "StatefulLoss",
+    "SubsetLoss",
     "Sweep",
     "TrainState",
     "WarmStart",

@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 from rpm_jax._checks import as_keys, is_concrete, require_positive_integer
 from rpm_jax.data import Data, as_data
 from rpm_jax.model import Model
-from rpm_jax.normalizers import Queue
+from rpm_jax.normalizers import Queue, Subset
 from rpm_jax.train._devices import check_mesh, replicate, spread_data
 from rpm_jax.train._engine import Loss, Seeds
 from rpm_jax.train._history import Fit, Sweep, join
@@ -43,7 +43,7 @@ def fit(
     learning_rates: Mapping[str, float] | None = None,
     schedule: str | Callable[[Any], Any] = "cosine",
     freeze: Sequence[str] = (),
-    components: str | Queue | None = None,
+    components: str | Queue | Subset | None = None,
     replacement: bool = False,
     em: bool = False,
     update: Callable[[Any, Data, Any], Any] | None = None,
@@ -77,7 +77,8 @@ def fit(
         freeze: Groups ("networks", "prior", "rows") or parts ("prior", "factors", "posterior",
             "auxiliary") whose parameters stay as they are.
         components: What F_j averages over: "data", all of them; "batch", the minibatch, which is cheaper and
-            biased; `rpm_jax.normalizers.queue(length)`, the minibatch and the last data before it. None:
+            biased; `rpm_jax.normalizers.queue(length)`, the minibatch and the last data before it;
+            `rpm_jax.normalizers.random_subset(size)`, the minibatch and others drawn at random. None:
             "data", but "batch" where likelihoods are exact and there are more than 4 minibatches.
         replacement: Whether minibatches are drawn with replacement.
         em: Whether to hold q fixed in the gradients of prior and factors (`RPM.bound`).

@@ -9,7 +9,7 @@ from jax import Array
 
 from rpm_jax.data import Batch, Data
 from rpm_jax.model import RPM, ImplicitRPM, LocalLatentRPM, Model
-from rpm_jax.normalizers import Queue, QueueState
+from rpm_jax.normalizers import Queue, QueueState, Subset
 from rpm_jax.train._implicit_losses import ImplicitLikelihood
 
 
@@ -80,13 +80,39 @@ class QueueLoss:
         return -jnp.mean(bound), memory
 
 
-def bound_loss(model: Model, components: str | Queue, em: bool) -> Any:
+@dataclass(frozen=True)
+class SubsetLoss:
+    """Minus the mean bound of a batch, with F_j over the batch and other data drawn at random.
+
+    Attributes:
+        model: The model.
+        subset: How many.
+    """
+
+    model: RPM
+    subset: Subset
+
+    def init_memory(self, params: Any, batch: Batch, data: Data) -> Array:
+        """The random key of the draws."""
+        del params, batch, data
+        return self.subset.init()
+
+    def step(self, params: Any, batch: Batch, data: Data, memory: Array) -> tuple[Array, Array]:
+        """The loss of a batch, and the next key."""
+        memory, drawn, weights = self.subset.draw(memory, batch.index, data.size, data.log_weights)
+        return -jnp.mean(self.model.subset_bound(params, batch, data.batch(drawn), weights)), memory
+
+
+def bound_loss(model: Model, components: str | Queue | Subset, em: bool) -> Any:
     """The loss for one choice of the components of F_j."""
     if isinstance(model, ImplicitRPM):
         return ImplicitLikelihood(model, components == "batch")
     if isinstance(components, Queue):
         assert isinstance(model, RPM)
         return QueueLoss(model, components)
+    if isinstance(components, Subset):
+        assert isinstance(model, RPM)
+        return SubsetLoss(model, components)
     return (MinibatchLoss if components == "batch" else BoundLoss)(model, em)
 
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from rpm_jax._checks import require_choice, require_positive_integer
 from rpm_jax.data import MIXTURES, Data
-from rpm_jax.normalizers import Queue
+from rpm_jax.normalizers import Queue, Subset
 from rpm_jax.train._engine import Loss
 from rpm_jax.train._optimizer import LEARNING_RATES, SCHEDULES
 from rpm_jax.train._run import Callback, EarlyStopping
@@ -28,7 +28,7 @@ class FitOptions(NamedTuple):
     learning_rates: Mapping[str, float] | None = None
     schedule: str | Callable[[Any], Any] = "cosine"
     freeze: Sequence[str] = ()
-    components: str | Queue | None = None
+    components: str | Queue | Subset | None = None
     replacement: bool = False
     em: bool = False
     update: Callable[[Any, Data, Any], Any] | None = None
@@ -47,8 +47,10 @@ class FitOptions(NamedTuple):
             parts: The parts of the model's parameters.
         """
         require_positive_integer("num_steps", self.num_steps)
-        if self.components is not None and not isinstance(self.components, Queue):
-            require_choice("components (or a rpm_jax.normalizers.queue)", self.components, COMPONENTS)
+        if self.components is not None and not isinstance(self.components, Queue | Subset):
+            require_choice(
+                "components (or an rpm_jax.normalizers.queue or random_subset)", self.components, COMPONENTS
+            )
         require_choice("held_out_mixture", self.held_out_mixture, MIXTURES)
         if not callable(self.schedule):
             require_choice("schedule", self.schedule, SCHEDULES)
@@ -75,8 +77,10 @@ class FitOptions(NamedTuple):
                 value.check()
         if self.loss is not None and (self.em or self.components is not None):
             raise ValueError("em and components are parts of the bound; got a loss in its place too")
-        if self.em and isinstance(self.components, Queue):
-            raise ValueError("em=True does not go together with a queue of components; give one of them")
+        if self.em and isinstance(self.components, Queue | Subset):
+            raise ValueError(
+                "em=True does not go together with a queue or a random subset of components; give one of them"
+            )
         if isinstance(self.freeze, str):
             raise TypeError(
                 f"freeze must be a tuple or list of names, got {self.freeze!r}; pass ({self.freeze!r},)"

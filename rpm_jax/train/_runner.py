@@ -12,7 +12,7 @@ from jax import Array
 
 from rpm_jax.data import Data, choose_mixture
 from rpm_jax.model import RPM, Model
-from rpm_jax.normalizers import Queue
+from rpm_jax.normalizers import Queue, Subset
 from rpm_jax.train._devices import Layout, Spread, SpreadLoss, replicate, spread_mean_bound
 from rpm_jax.train._engine import Loss, Seeds, Steps, advance_many, advance_one, init_state
 from rpm_jax.train._history import History
@@ -107,10 +107,10 @@ class Runner(NamedTuple):
         if components == "data" and batch_size == size and not (options.replacement or few_values):
             # The same mixtures, from factors that are evaluated once.
             components = "batch"
-        if (options.em or isinstance(components, Queue)) and not isinstance(self.model, RPM):
+        if (options.em or isinstance(components, Queue | Subset)) and not isinstance(self.model, RPM):
             raise TypeError(
-                "em=True and components=queue(...) need an rpm_jax.RPM as the model, got "
-                f"{type(self.model).__name__}; leave em out, and take components='data' or 'batch'"
+                "em=True and components=queue(...) or random_subset(...) need an rpm_jax.RPM as the "
+                f"model, got {type(self.model).__name__}; leave em out, and take components='data' or 'batch'"
             )
         for phase, phase_key in zip(self._phases(components), step_keys[:3], strict=False):
             if phase.num_steps > 0:
@@ -132,8 +132,11 @@ class Runner(NamedTuple):
             raise TypeError(
                 f"mesh: only an rpm_jax.RPM is spread, got {type(self.model).__name__}; leave it out"
             )
-        if isinstance(self.options.components, Queue):
-            raise ValueError("mesh and components=queue(...) do not go together; take 'data' or 'batch'")
+        if isinstance(self.options.components, Queue | Subset):
+            raise ValueError(
+                "mesh and components=queue(...) or random_subset(...) do not go together; take 'data' "
+                "or 'batch'"
+            )
         if self.options.held_out_mixture == "both":
             raise ValueError("mesh and held_out_mixture='both' do not go together; take 'train' or 'given'")
         layout = self.spread.layout
@@ -144,7 +147,7 @@ class Runner(NamedTuple):
                 "strategy"
             )
 
-    def _bound_loss(self, components: str | Queue, em: bool) -> Any:
+    def _bound_loss(self, components: str | Queue | Subset, em: bool) -> Any:
         if self.spread is None:
             return bound_loss(self.model, components, em)
         assert isinstance(self.model, RPM)
@@ -169,7 +172,7 @@ class Runner(NamedTuple):
                 )
         return jax.tree.map(jnp.array, params)
 
-    def _phases(self, components: str | Queue) -> "list[Phase]":
+    def _phases(self, components: str | Queue | Subset) -> "list[Phase]":
         model = self.model
         if not isinstance(model, RPM):
             return []

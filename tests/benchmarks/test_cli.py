@@ -62,8 +62,8 @@ def test_minibatch_bias(tmp_path, monkeypatch, capsys):
     printed = capsys.readouterr()
     assert printed.out.splitlines() == [
         "log-likelihood with F_j over all 99 data: 0.7500",
-        "   batch    queue      mean      bias  deviation",
-        "      16        0    0.5000   -0.2500     0.1000",
+        "   batch    queue   subset      mean      bias  deviation       ms",
+        "      16        0        -    0.5000   -0.2500     0.1000        -",
     ]
     assert printed.err.startswith(f"--figure: cannot write {path}: ")
 

@@ -65,7 +65,7 @@ VIEWS = tuple(np.random.default_rng(0).normal(size=(2, 6, 2)))
         ({"mesh": "data"}, r"mesh must be a jax.sharding.Mesh, got str; jax.make_mesh"),
         (
             {"components": rpm.normalizers.queue(4)},
-            r"mesh and components=queue\(...\) do not go together",
+            r"mesh and components=queue\(...\) or random_subset\(...\) do not go together",
         ),
         (
             {"held_out": VIEWS, "held_out_mixture": "both"},
