@@ -1,4 +1,4 @@
-"""How biased F_j over less than all data is: a fitted model's likelihood against batch, queue and subset size.
+"""How biased F_j over less than all data is: a likelihood against the sizes of minibatch, queue and subset.
 
 "ms" is the time of a step's value and gradient.
 """
