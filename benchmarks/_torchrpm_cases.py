@@ -2,7 +2,7 @@
 
 A further family of models is a name in `Case.family`, a function in each of `FAMILIES` of
 `_torchrpm_ours` and `_torchrpm_theirs`, a copy of its parameters in `_torchrpm_parameters`, and its cases
-here; `available` leaves it out where the library does not have it (yet).
+here. Implicit models, which are trained by score matching there, are in `benchmarks.score_matching`.
 """
 
 from typing import NamedTuple
@@ -59,6 +59,7 @@ ALL = (
     Case("temporal-100", "temporal", "counts", 100, 10, 8, 50),
     Case("temporal-1000", "temporal", "counts", 1000, 10, 8, 50),
     Case("temporal-continuous", "temporal", "textures", 100, 10, 8, 50),
+    Case("temporal-continuous-1000", "temporal", "textures", 1000, 10, 8, 50),
     Case("temporal-untuned", "temporal", "textures", 237, 7, 5, 33, tuned=False),
     Case("static-50", "static", "counts", 100, 10, 8, 50),
     Case("static-untuned", "static", "textures", 61, 4, 8, 13, tuned=False),

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from rpm_jax._devices import for_this_device
 from rpm_jax.data import Data
 from rpm_jax.normalizers import Block
 
@@ -21,12 +22,12 @@ gradient, so that neither their activations nor their outputs are kept; below it
 
 def is_streamed(views: tuple[Array, ...]) -> bool:
     """Whether the factors of these data are too many to be kept."""
-    return sum(view.size for view in views) >= STREAMED_INPUTS
+    return sum(view.size for view in views) >= for_this_device(STREAMED_INPUTS)
 
 
 def block_size(views: tuple[Array, ...]) -> int:
     """How many data a block holds."""
-    return max(1, BLOCK_INPUTS // sum(math.prod(view.shape[1:]) for view in views))
+    return max(1, for_this_device(BLOCK_INPUTS) // sum(math.prod(view.shape[1:]) for view in views))
 
 
 def map_blocks(function: Callable[[Any], Any], rows: Any, length: int) -> Any:

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from rpm_jax._devices import for_this_device
 from rpm_jax.expfam import ExponentialFamily
 from rpm_jax.normalizers._components import ArrayComponents, Components, row_length
 from rpm_jax.normalizers._devices import SpreadComponents
@@ -112,9 +113,9 @@ def _default_block_size(components: Components, num_terms: int) -> int:
     """Components per block, all of them where they are few."""
     size = components.size
     own = getattr(components, "block_size", None) or size
-    if size * num_terms <= PLAIN_ELEMENTS and own >= size:
+    if size * num_terms <= for_this_device(PLAIN_ELEMENTS) and own >= size:
         return size
-    return min(own, max(1, BLOCK_ELEMENTS // num_terms))
+    return min(own, max(1, for_this_device(BLOCK_ELEMENTS) // num_terms))
 
 
 def _array_blocks(

@@ -92,9 +92,10 @@ def fit(
         callback: Called with a `Progress` at each look; return True to stop.
         mesh: Devices to spread data, components and minibatches over, all axes as one; parameters are the
             same on each. With several processes (`jax.distributed`), `views`, `mask` and `log_weights` are
-            those of this process alone, and everything else is the same in all. Exchanged in a step are the
-            minibatch, its tilts and log-integrals, B·J·T each, and the parameters' gradient, whatever N is.
-            The minibatch is split too where `batch_size` is a multiple of the number of devices.
+            those of this process alone (weights sum to its share of the data), and everything else is the
+            same in all. Exchanged in a step are the minibatch, its tilts and log-integrals, B·J·T each, and
+            the parameters' gradient, whatever N is. The minibatch is split too where `batch_size` is a
+            multiple of the number of devices.
 
     Returns:
         The fit: parameters, history, bounds.
