@@ -212,8 +212,9 @@ def fit_seeds(
     if seeds_at_once is None or seeds_at_once >= len(keys):
         return sweep(slice(None))
     require_positive_integer("seeds_at_once", seeds_at_once)
-    starts = range(0, len(keys), seeds_at_once)
-    return join([sweep(slice(start, start + seeds_at_once)) for start in starts])
+    # Groups of one size, where that goes, share a compilation.
+    size = -(-len(keys) // -(-len(keys) // seeds_at_once))
+    return join([sweep(slice(start, start + size)) for start in range(0, len(keys), size)])
 
 
 def default_seeds_at_once(data: Data, batch_size: int | None, data_axis: int | None) -> int | None:
