@@ -15,7 +15,7 @@ from rpm_jax.normalizers import Block
 BLOCK_INPUTS = 2**18
 """Numbers of all views together that reach the networks at once, where data are evaluated in blocks."""
 
-STREAMED_INPUTS = 2**17
+STREAMED_INPUTS = 2**16
 """From this many numbers of all views on, networks are evaluated inside the stream of the normalizer, twice a
 gradient, so that neither their activations nor their outputs are kept; below it they are evaluated once."""
 
