@@ -234,9 +234,7 @@ class Core:
             devices: The devices that the data are spread over.
         """
         if data.distinct is not None:
-            num_sites = self.prior(params).sites().batch_shape[0]
-            views = tuple(at_sites(values, num_sites) for values in data.distinct.values)
-            data, devices = Data(views, None, data.distinct.log_masses), None
+            data, devices = self._distinct(params, data), None
         components = None
         if not self.is_exact:
             make = self._streamed_components if is_streamed(data.views) else self._held_components
@@ -246,6 +244,20 @@ class Core:
             source = self._source(params, data)
             log_values = self._log_mixture(source, data.log_weights, source.data.mask, devices)
         return Mixture(components, log_values)
+
+    def held_mixture(self, params: dict[str, Any], data: Data) -> Mixture:
+        """The mixtures F_jt with all components in memory, to be evaluated at many points."""
+        log_values = self.mixture(params, data).log_values if self._uses_log_mixture else None
+        data = data if data.distinct is None else self._distinct(params, data)
+        components = self._components_of(self._factors_in_blocks(params, data), data.log_weights)
+        return Mixture(components, log_values)
+
+    def _distinct(self, params: dict[str, Any], data: Data) -> Data:
+        """The distinct values of data as data with log-masses."""
+        assert data.distinct is not None
+        num_sites = self.prior(params).sites().batch_shape[0]
+        views = tuple(at_sites(values, num_sites) for values in data.distinct.values)
+        return Data(views, None, data.distinct.log_masses)
 
     def weights_among_all(self, data: Data) -> Array | None:
         """Log-weights of the data's components that stay right where the data are spread over devices.
