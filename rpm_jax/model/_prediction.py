@@ -12,10 +12,11 @@ from jax import Array
 from rpm_jax._checks import as_keys, require_choice, require_positive_integer
 from rpm_jax.data import Batch, Data, as_data, full_mask
 from rpm_jax.model._blocks import map_blocks
-from rpm_jax.model._diagnostics import Diagnostics, samples_at_once
+from rpm_jax.model._diagnostics import Diagnostics
 from rpm_jax.model._generative import component_log_joint
 from rpm_jax.model._inference import EVALUATED_AT_ONCE
 from rpm_jax.model._records import Components, Mixture
+from rpm_jax.model._sampling import samples_at_once
 from rpm_jax.normalizers import log_sum_exp
 
 METHODS = ("bound", "estimate", "quadrature")
