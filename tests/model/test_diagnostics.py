@@ -178,6 +178,40 @@ def test_sequences_with_missing_views():
     assert own.mixture_divergence(p, train, KEY, num_samples=50).divergence.shape == (2, 4)
 
 
+def test_distinct_values_change_nothing():
+    """Where the components are the distinct values, of which there are few, each with its mass."""
+    counts = np.random.default_rng(0).integers(0, 3, size=(2, 200, 1)).astype(float)
+    own, data = model(), rpm.as_data(tuple(counts))
+    p = jax.jit(own.init)(KEY, data)
+    prepared = own.prepare(data)
+    assert prepared.distinct is not None
+    new = tuple(view[:3] for view in counts)
+    plain, few = (own.bound_gap(p, new, KEY, num_samples=20, data=d) for d in (data, prepared))
+    np.testing.assert_allclose(few.log_likelihood, plain.log_likelihood, atol=1e-10)
+    exact = [own.log_density_ratio(p, new, data=d, method="quadrature") for d in (data, prepared)]
+    np.testing.assert_allclose(*exact, atol=1e-8)
+    weights = [
+        own.predictive_log_weights(p, new, 0, data=d, key=KEY, num_samples=20) for d in (data, prepared)
+    ]
+    assert weights[1].shape == (3, 200, 1)
+    np.testing.assert_allclose(*weights, atol=1e-10)
+
+
+def test_pooled_mixtures():
+    """Components are all data at all sites; prediction is over both."""
+    train = two_views(0, 12, sites=4)
+    own = rpm.RPM(
+        rpm.priors.gaussian_process(jnp.arange(4.0)),
+        rpm.factors.per_view(rpm.networks.PointwiseMLP((4,)), 2),
+        pooled=True,
+    )
+    p = jax.jit(own.init)(KEY, rpm.as_data(train))
+    log_weights = own.predictive_log_weights(p, train, 0, data=train, key=KEY, num_samples=20)
+    assert log_weights.shape == (12, 48, 4)
+    np.testing.assert_allclose(jax.nn.logsumexp(log_weights, axis=1), 0.0, atol=1e-10)
+    assert own.mixture_divergence(p, train, KEY, num_samples=20).divergence.shape == (2, 1)
+
+
 def test_importance_weighted_training():
     """The fit rises by the exact likelihood, and the loss is minus the estimate."""
     own, data = model(), rpm.as_data(TRAIN)
