@@ -12,7 +12,7 @@ from rpm_jax._checks import require_choice, require_positive_integer
 from rpm_jax.data import Batch, Data, as_data
 from rpm_jax.factors import KINDS
 from rpm_jax.model._blocks import block_size, map_blocks
-from rpm_jax.model._core import initial_sites
+from rpm_jax.model._parameters import initial_sites
 from rpm_jax.networks import Network, check_network
 from rpm_jax.normalizers import (
     MOST_COMBINATIONS,

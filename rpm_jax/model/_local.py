@@ -15,7 +15,7 @@ from rpm_jax.data import Batch, Data, as_data
 from rpm_jax.expfam import Categorical
 from rpm_jax.factors import NetworkFactors
 from rpm_jax.model._blocks import block_size, map_blocks
-from rpm_jax.model._core import initial_sites
+from rpm_jax.model._parameters import initial_sites
 from rpm_jax.objectives import LocalLatents, local_latents
 from rpm_jax.priors import Prior, PriorSpec, as_spec
 

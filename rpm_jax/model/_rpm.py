@@ -12,13 +12,13 @@ from rpm_jax.data import (
     as_data,
 )
 from rpm_jax.model._generative import check_latents, component_log_joint, draw_prior
-from rpm_jax.model._inference import Inference
 from rpm_jax.model._pooling import pool_components
+from rpm_jax.model._prediction import Prediction
 from rpm_jax.model._records import Components, Draw
 
 
 @dataclass(frozen=True, eq=False, init=False)
-class RPM(Inference):
+class RPM(Prediction):
     """p(X, Z) = p(Z) ∏_jt p0(x_jt) f_jt(z_t|x_jt)/F_jt(z_t), with an approximate posterior q(Z|X).
 
     Everything is a pure function of `params`, a dictionary with the groups "prior", "factors", "posterior"

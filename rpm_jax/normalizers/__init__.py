@@ -4,6 +4,7 @@ from rpm_jax.normalizers._combinations import MOST_COMBINATIONS, all_combination
 from rpm_jax.normalizers._components import ArrayComponents, Block, Components, as_components
 from rpm_jax.normalizers._devices import DeviceAxis, SpreadComponents
 from rpm_jax.normalizers._plain import log_component_weights, log_tilted_mixture_plain
+from rpm_jax.normalizers._points import log_mixture_at
 from rpm_jax.normalizers._queue import Queue, QueuedComponents, QueueState, queue
 from rpm_jax.normalizers._running import log_sum_exp
 from rpm_jax.normalizers._states import log_densities, log_mixture
@@ -26,6 +27,7 @@ __all__ = [
     "log_component_weights",
     "log_densities",
     "log_mixture",
+    "log_mixture_at",
     "log_sum_exp",
     "log_tilted_mixture",
     "log_tilted_mixture_plain",

@@ -5,6 +5,7 @@ from rpm_jax.train._engine import Loss, StatefulLoss, TrainState
 from rpm_jax.train._fit import fit, fit_seeds
 from rpm_jax.train._history import Fit, History, Sweep
 from rpm_jax.train._implicit_losses import ImplicitLikelihood, ScoreMatching, SlicedScoreMatching
+from rpm_jax.train._importance_weighted import ImportanceWeighted
 from rpm_jax.train._losses import BoundLoss, MinibatchLoss, QueueLoss, SubsetLoss
 from rpm_jax.train._optimizer import LEARNING_RATES, DefaultOptimizer
 from rpm_jax.train._options import FitOptions
@@ -25,6 +26,7 @@ __all__ = [
     "FitOptions",
     "History",
     "ImplicitLikelihood",
+    "ImportanceWeighted",
     "Loss",
     "MinibatchLoss",
     "Progress",
