@@ -21,6 +21,10 @@ PROFILED = {
 """Continuous inputs, so that no two components of F_j are the same."""
 
 
+STREAMED_BLOCK = 32
+"""Data whose factors are evaluated at once where they are streamed, about as many as the normalizer takes."""
+
+
 class Piece(NamedTuple):
     """A part of a step.
 
@@ -64,10 +68,10 @@ def pieces_of(case: Case) -> list[Piece]:
     def step(params: Any, state: Any, batch: rpm.Batch, data: rpm.Data) -> Any:
         return update(params, jax.grad(loss)(params, batch, data), state)
 
-    def networks(params: Any, *views: Any) -> jax.Array:
-        return sum((_total(model.factors(params, each).natural) for each in views), jnp.zeros(()))
+    def networks(params: Any, batch: rpm.Batch, data: rpm.Data) -> jax.Array:
+        of_batch = _total(model.factors(params, batch.views).natural)
+        return of_batch if over_batch else of_batch + _total_of_components(model, params, data)
 
-    inputs = (batch.views,) if over_batch else (data.views, batch.views)
     held = jax.jit(model.factors)(params, batch.views if over_batch else data.views).natural
     potentials = jax.jit(lambda p: model.factors(p, batch.views).conjugate())(params)
 
@@ -77,7 +81,7 @@ def pieces_of(case: Case) -> list[Piece]:
 
     return [
         Piece("step", step, (params, state, batch, data)),
-        Piece("networks", jax.value_and_grad(networks), (params, *inputs)),
+        Piece("networks", jax.value_and_grad(networks), (params, batch, data)),
         _mixture(model, params, held, potentials),
         Piece("posterior", jax.value_and_grad(conditioned, (0, 1)), (params["prior"], potentials)),
         Piece("optimiser", update, (params, params, state)),
@@ -102,6 +106,22 @@ def _mixture(model: rpm.RPM, params: Any, held: Any, potentials: Any) -> Piece:
         return jnp.sum(normalizers.log_tilted_mixture(normalizers.ArrayComponents(held), tilts))
 
     return Piece("mixture", jax.value_and_grad(tilted, (0, 1)), (held, tilts))
+
+
+def _total_of_components(model: rpm.RPM, params: Any, data: rpm.Data) -> jax.Array:
+    """The networks on all data: block by block and, in the gradient, twice, where the model does so."""
+    components = model.mixture(params, data).components
+    assert components is not None
+    if not isinstance(components.natural, normalizers.Components):
+        return _total(components.natural)
+    source, size = components.natural, data.size
+    length = max(number for number in range(1, STREAMED_BLOCK + 1) if size % number == 0)
+
+    @jax.checkpoint
+    def add(total: jax.Array, start: jax.Array) -> tuple[jax.Array, None]:
+        return total + _total(source.block(start, length).natural), None
+
+    return jax.lax.scan(add, jnp.zeros(()), jnp.arange(0, size, length))[0]
 
 
 def _total(natural: Any) -> jax.Array:

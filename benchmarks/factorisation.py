@@ -29,7 +29,7 @@ from rpm_jax import _linalg
 
 MOST_MATRICES = 8000
 
-WORK = 10**9
+WORK = 2 * 10**8
 """K³ times the number of matrices in a run, unless these are MOST_MATRICES."""
 
 TOLERANCE = 1e-3
