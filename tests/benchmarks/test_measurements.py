@@ -126,17 +126,23 @@ def tiny_case():
     return sweep.Case(_normalizer_worker.make_model("DiagonalGaussian"), views, 3, 2)
 
 
+@pytest.mark.slow
+def test_seeds_are_timed_from_look_to_look():
+    assert 0 < sweep.seconds_per_seed_step(tiny_case(), 2, 0.0) < 1
+
+
 def test_sweep(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sweep.CASES, "cnn-8-64", tiny_case)
+    monkeypatch.setattr(sweep, "seconds_per_seed_step", lambda case, seeds, seconds: 0.01 / (1 + seeds))
     figure = tmp_path / "sweep.png"
     options = "--cases cnn-8-64 --seeds 1 2 --rounds 1 --seconds 0.01 --figure"
     assert sweep.main([*options.split(), str(figure)]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[:4] for line in lines[1:3]] == [
-        ["cnn-8-64", "6", "1", "6"],
-        ["cnn-8-64", "6", "2", "12"],
+    assert [line.split() for line in lines[1:3]] == [
+        ["cnn-8-64", "6", "1", "6", "200", "200", "1.00"],
+        ["cnn-8-64", "6", "2", "12", "200", "300", "1.50"],
     ]
-    assert len(lines) == 4
+    assert lines[3].startswith("cnn-8-64: at once, 1.50 times as fast")
     assert figure.exists()
 
 
@@ -224,17 +230,30 @@ def test_operations_in_loops_count_as_often_as_they_run():
     assert count_operations(lambda a: a.T.reshape(-1), matrix) == 0
 
 
-@pytest.mark.parametrize("family", [pytest.param("temporal", marks=pytest.mark.slow), "discrete"])
-def test_profile(family, monkeypatch, capsys):
-    sizes = {"temporal": ("textures", 12, 3, 4, 10), "discrete": ("images", 6, 2, 3)}
-    monkeypatch.setitem(_profile_pieces.PROFILED, "cnn-64", Case("tiny", family, *sizes[family]))
+def profiled_parts(monkeypatch, capsys):
     peaks = [{"cores": 2, "gigaflop_per_second": 50.0, "gigabytes_per_second": 5.0}]
     monkeypatch.setattr(profile, "measure_peaks", lambda size, length: peaks)
     assert profile.main(["--cases", "cnn-64", "--rounds", "1", "--seconds", "0.001"]) == 0
     rows = [line.split() for line in capsys.readouterr().out.splitlines()[4:]]
-    assert [row[1] for row in rows] == ["step", "networks", "mixture", "posterior", "optimiser"]
     assert rows[0][4] == "1.00"
     assert all(float(row[6]) >= 0 for row in rows)
+    return [row[1] for row in rows]
+
+
+def test_profile(monkeypatch, capsys):
+    vector = jnp.ones(100)
+    pieces = [_profile_pieces.Piece(name, lambda x: x + 1.0, (vector,)) for name in ("step", "networks")]
+    monkeypatch.setattr(profile, "pieces_of", lambda case: pieces)
+    assert profiled_parts(monkeypatch, capsys) == ["step", "networks"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["temporal", "static", "discrete"])
+def test_profile_of_models(family, monkeypatch, capsys):
+    sizes = ("images", 6, 2, 3) if family == "discrete" else ("textures", 12, 3, 4, 10)
+    monkeypatch.setitem(_profile_pieces.PROFILED, "cnn-64", Case("tiny", family, *sizes))
+    parts = profiled_parts(monkeypatch, capsys)
+    assert parts == ["step", "networks", "mixture", "posterior", "optimiser"]
 
 
 @pytest.mark.slow
