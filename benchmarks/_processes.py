@@ -36,6 +36,12 @@ def peak_memory() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / MIB
 
 
+def worker_environment(**more: str) -> dict[str, str]:
+    """Environment variables of a worker: no cache of compiled programs, and the processor alone."""
+    kept = {name: value for name, value in os.environ.items() if name != "JAX_COMPILATION_CACHE_DIR"}
+    return {**kept, "JAX_PLATFORMS": "cpu", **more}
+
+
 class WorkerError(RuntimeError):
     """A worker ended or did not answer; the message ends with what it wrote to standard error."""
 

@@ -40,7 +40,7 @@ from typing import Any
 
 import jax
 
-from benchmarks._processes import Worker, WorkerError
+from benchmarks._processes import Worker, WorkerError, worker_environment
 from benchmarks._report import Column, parser_of, print_table, require_at_least, write_report
 from benchmarks._torchrpm_cases import CASES
 
@@ -69,12 +69,6 @@ COLUMNS = (
 )
 
 
-def environment(**more: str) -> dict[str, str]:
-    """Environment variables of a worker: no cache of compiled programs, and the processor alone."""
-    kept = {name: value for name, value in os.environ.items() if name != "JAX_COMPILATION_CACHE_DIR"}
-    return {**kept, "JAX_PLATFORMS": "cpu", **more}
-
-
 def difference(bounds: Mapping[str, float]) -> float:
     """By how much the bounds differ, relative to the larger one's size; NaN where one is."""
     ours, theirs = bounds["ours"], bounds["theirs"]
@@ -100,7 +94,9 @@ def measure(name: str, clone: pathlib.Path, rounds: int, seconds: float) -> dict
     with ExitStack() as stack:
         directory = stack.enter_context(tempfile.TemporaryDirectory())
         arguments = (name, str(pathlib.Path(directory) / "views.npz"), folder)
-        with Worker(module, "compare", *arguments, environment=environment(JAX_ENABLE_X64="1")) as worker:
+        with Worker(
+            module, "compare", *arguments, environment=worker_environment(JAX_ENABLE_X64="1")
+        ) as worker:
             bounds = worker.ask()
         result: dict[str, Any] = {"name": name, **CASES[name]._asdict(), "bounds": bounds}
         if not difference(bounds) <= TOLERANCE:
@@ -109,10 +105,10 @@ def measure(name: str, clone: pathlib.Path, rounds: int, seconds: float) -> dict
                 f"{bounds['theirs']!r} in torchRPM, relative difference {difference(bounds):.1e}, at most "
                 f"{TOLERANCE:.0e} expected; the clone may be another version than the one that was read"
             }
-        theirs = stack.enter_context(Worker(module, "theirs", *arguments, environment=environment()))
+        theirs = stack.enter_context(Worker(module, "theirs", *arguments, environment=worker_environment()))
         first_step = theirs.ask(steps=1)
         threads = best_threads(theirs, seconds)
-        ours = stack.enter_context(Worker(module, "ours", *arguments, environment=environment()))
+        ours = stack.enter_context(Worker(module, "ours", *arguments, environment=worker_environment()))
         first_call = ours.ask(steps=1)
         workers = {"ours": ours, "theirs": theirs}
         steps = {side: math.ceil(seconds / per_step(worker.ask(steps=1))) for side, worker in workers.items()}
