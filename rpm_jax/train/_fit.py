@@ -22,7 +22,7 @@ from rpm_jax.train._run import Callback, EarlyStopping
 from rpm_jax.train._runner import EXACT_BATCH_SIZE, Runner
 from rpm_jax.train._warm_start import WarmStart
 
-MOST_INPUTS_AT_ONCE = 2**17
+MOST_INPUTS_AT_ONCE = 2**15
 """Numbers that reach the networks in a step, of all seeds together, where they run on CPUs."""
 
 
