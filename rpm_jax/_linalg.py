@@ -18,6 +18,12 @@ from jax import Array, lax
 UNBLOCKED = 64
 """Up to this size a matrix is eliminated column by column, larger ones block by block."""
 
+SWEPT = 160
+"""Up to this size an inverse is found by sweeps, above from the factors."""
+
+HALVED = 256
+"""Up to this size a log-determinant and product are found by elimination, above from the factors."""
+
 BLOCK = 16
 """The size of a block."""
 
@@ -156,7 +162,7 @@ def _inverse_by_kernel(matrix: Array) -> tuple[Array, Array]:
 
 def _inverse_by_sweeps(matrix: Array) -> tuple[Array, Array]:
     """Gauss-Jordan elimination in place, which for positive-definite matrices needs no pivoting."""
-    if matrix.shape[-1] > UNBLOCKED:
+    if matrix.shape[-1] > SWEPT:
         return _inverse_of_factors(*_factorise_by_blocks(matrix))
     return _in_parts(_sweep, matrix)
 
@@ -208,7 +214,7 @@ def _(primals: tuple, tangents: tuple) -> tuple:
 
 
 def _log_determinant_and_product_by_elimination(matrix: Array, vector: Array) -> tuple[Array, Array]:
-    if matrix.shape[-1] > UNBLOCKED:
+    if matrix.shape[-1] > HALVED:
         factor, inverse = _factorise_by_blocks(matrix)
         return _log_determinant(factor), jnp.sum(jnp.square(matrix_vector(inverse, vector)), axis=-1)
     augmented = jnp.concatenate([matrix, vector[..., None]], axis=-1)

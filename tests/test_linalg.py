@@ -8,6 +8,9 @@ from jax.test_util import check_grads
 
 from rpm_jax import _linalg
 from rpm_jax._linalg import (
+    HALVED,
+    SWEPT,
+    UNBLOCKED,
     cholesky_with_inverse,
     inverse_and_log_determinant,
     log_determinant_and_product,
@@ -52,6 +55,20 @@ def test_log_determinant_and_product(matrices):
     np.testing.assert_allclose(log_determinant, np.linalg.slogdet(matrices)[1], atol=1e-12)
     expected = np.einsum("abi,abij,abj->ab", vector, np.linalg.inv(matrices), vector)
     np.testing.assert_allclose(product, expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("size", [UNBLOCKED + 3, SWEPT + 3, HALVED + 3])
+def test_sizes_with_other_algorithms(size):
+    root = np.random.default_rng(2).normal(size=(2, size, size))
+    matrix = root @ np.swapaxes(root, -1, -2) / size + np.eye(size)
+    vector = root[..., 0]
+    inverse, log_determinant = jax.jit(inverse_and_log_determinant)(matrix)
+    np.testing.assert_allclose(inverse, np.linalg.inv(matrix), atol=1e-11)
+    np.testing.assert_allclose(log_determinant, np.linalg.slogdet(matrix)[1], rtol=1e-11)
+    again, product = jax.jit(log_determinant_and_product)(matrix, vector)
+    np.testing.assert_allclose(again, log_determinant, rtol=1e-11)
+    expected = np.einsum("bi,bij,bj->b", vector, np.linalg.inv(matrix), vector)
+    np.testing.assert_allclose(product, expected, rtol=1e-10)
 
 
 def test_large_batches_are_eliminated_in_parts(function, matrices, monkeypatch):
