@@ -191,7 +191,8 @@ def draw(results: Sequence[dict[str, Any]]) -> Any:
         seeds = [row["seeds"] for row in rows]
         axes.plot(seeds, [row["vmap_rate"] for row in rows], "o-", color=f"C{number}", label=name)
         axes.plot(seeds, [row["sequential_rate"] for row in rows], ":", color=f"C{number}")
-    axes.set(xscale="log", yscale="log", xlabel="seeds (dotted: one by one)", ylabel="seed-steps / s")
+    axes.set(xscale="log", xlabel="seeds (dotted: one by one)", ylabel="seed-steps / s")
+    axes.set_ylim(bottom=0)
     numbers = sorted({row["seeds"] for row in results})
     axes.set_xticks(numbers, [str(number) for number in numbers])
     axes.minorticks_off()
