@@ -41,6 +41,7 @@ def differences(*names):
     return json.loads(result.stdout)
 
 
+@pytest.mark.slow
 def test_eight_devices():
     for name, difference in differences(*FEW).items():
         assert difference < 1e-8, name
