@@ -95,11 +95,7 @@ def load(balls: Callable[..., rpm.datasets.BouncingBalls], options: Options) -> 
     """The data of each seed; of several processes each makes them all, and fits its share."""
     if jax.process_count() > 1 and options.training.seeds is not None:
         raise OptionError("--seeds does not go together with several processes; run one process")
-    if options.devices.spread and options.training.seeds and options.training.seeds % jax.device_count():
-        raise OptionError(
-            f"--seeds must be a multiple of the {jax.device_count()} devices with --spread, got "
-            f"{options.training.seeds}"
-        )
+    _devices.check_seeds(options.devices, options.training.seeds or 0)
     return [sample(balls, options, seed) for seed in range(options.training.seeds or 1)]
 
 

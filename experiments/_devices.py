@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 import jax
+import numpy as np
+from jax.experimental import multihost_utils
 
 from experiments import _cli
 from experiments._cli import OptionError, optional, refuse
@@ -56,6 +58,19 @@ def check(devices: Devices) -> None:
         raise OptionError(f"--coordinator must be HOST:PORT, got {devices.coordinator!r}")
 
 
+def several_processes(devices: Devices) -> bool:
+    """Whether the options ask for several processes; a cluster may also have one."""
+    return devices.cluster or (devices.num_processes or 1) > 1
+
+
+def check_seeds(devices: Devices, seeds: int) -> None:
+    """Raise `OptionError` where seeds cannot be spread evenly, once the devices are known."""
+    if devices.spread and jax.process_count() == 1 and seeds % jax.device_count():
+        raise OptionError(
+            f"--seeds must be a multiple of the {jax.device_count()} devices with --spread, got {seeds}"
+        )
+
+
 def start(options: _cli.Options) -> None:
     """Tell the processes of each other, if there are several."""
     devices = options.groups().get("devices")
@@ -73,6 +88,13 @@ def mesh(devices: Devices) -> Any:
     if not devices.spread and jax.process_count() == 1:
         return None
     return jax.make_mesh((jax.device_count(),), ("data",))
+
+
+def total(size: int) -> int:
+    """N, the sum over processes of what each has."""
+    if jax.process_count() == 1:
+        return size
+    return int(multihost_utils.process_allgather(np.asarray(size)).sum())
 
 
 def share(size: int) -> slice:

@@ -7,8 +7,9 @@ from typing import Annotated, Any, Literal
 import tyro
 
 import rpm_jax as rpm
-from experiments import _cli
+from experiments import _cli, _devices
 from experiments._cli import OptionError, Run, default_of, optional, refuse
+from experiments._devices import Devices
 
 NUM_STEPS = 400
 """Enough for either data set; the seeds that find all labels have done so after a quarter of them."""
@@ -170,12 +171,14 @@ class Options(_cli.Options):
     data: Data = Data()
     model: Model = Model()
     training: Training = Training()
+    devices: Devices = field(default_factory=Devices)
     run: Run = field(default_factory=Run)
 
 
 def check(options: Options) -> None:
     """Raise `OptionError` for values that do not fit, alone or together."""
     data, model, training = options.data, options.model, options.training
+    _devices.check(options.devices)
     _cli.require_integers(options, ("num_views",), 2)
     _cli.require_integers(options, ("num_images",), 4)
     names = ("local_states", "combinations", "hidden", "num_steps", "epochs", "queue", "seeds")
@@ -201,6 +204,15 @@ def check(options: Options) -> None:
     refuse(model.joint and model.local_states is not None, "--joint", "--local-states", "give one")
     refuse(model.posterior == "conjugate" and other, "--posterior conjugate", named, "which is exact")
     refuse(training.queue is not None and other, "--queue", named, "take --components")
+    if _devices.several_processes(options.devices):
+        several = "several processes"
+        for given, name in (
+            (training.seeds != 1, f"--seeds {training.seeds}"),
+            (other, named),
+            (training.queue is not None, "--queue"),
+            (model.kind != "normalised", f"--kind {model.kind}"),
+        ):
+            refuse(given, name, several, "where one fit of an RPM is spread: give --seeds 1")
     refuse(
         model.kind != "normalised" and model.local_states is not None,
         f"--kind {model.kind}",

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import rpm_jax as rpm
-from experiments import _run, _seeds
+from experiments import _devices, _run, _seeds
 from experiments._cli import OptionError, given, naming_options
 from experiments._output import Files
 from experiments._peer_options import LIBRARY_DEFAULTS, NUM_STEPS, TORCHRPM, Options, check
@@ -40,15 +40,21 @@ class DigitData(NamedTuple):
 
 
 def load(options: Options) -> DigitData:
-    """Images in sets of one label, for training and held out."""
+    """Images in sets of one label: of several processes each has its share of those to fit."""
+    _devices.check_seeds(options.devices, options.training.seeds)
     key = jax.random.fold_in(jax.random.key(options.data.data_seed), 0)
     split_key, train_key, held_out_key, *view_keys = jax.random.split(key, 7)
     train, held_out = images(options, split_key)
     if options.data.num_images is not None:
-        train = rpm.datasets.LabelledImages(*(array[: options.data.num_images] for array in train))
+        train = part_of(train, slice(options.data.num_images))
     sets = []
-    for part, part_key, keys in zip(
-        (train, held_out), (train_key, held_out_key), (view_keys[:2], view_keys[2:]), strict=True
+    own = jax.process_index(), jax.process_count()
+    for part, part_key, keys, share in zip(
+        (train, held_out),
+        (train_key, held_out_key),
+        (view_keys[:2], view_keys[2:]),
+        (own, (0, 1)),
+        strict=True,
     ):
         with naming_options("peers"):
             peers = rpm.datasets.peers(
@@ -57,13 +63,20 @@ def load(options: Options) -> DigitData:
                 options.data.num_views,
                 shares=None if options.data.shares is None else np.array(options.data.shares),
                 reuse=options.data.reuse,
+                share=share,
             )
+        peers = peers._replace(views=tuple(grey_values(view) for view in peers.views))
         if options.data.views == "rotated-coloured":
             grey, other = peers.views
             views = rpm.datasets.rotated(keys[0], grey)[0], rpm.datasets.coloured(keys[1], other)[0]
             peers = peers._replace(views=views)
         sets.append(peers)
     return DigitData(sets[0], sets[1], int(np.max(train.labels)) + 1)
+
+
+def grey_values(view: jax.Array) -> jax.Array:
+    """From 0 to 1; files have them from 0 to 255."""
+    return view.astype(jnp.float32) / 255 if view.dtype == jnp.uint8 else view
 
 
 def images(
@@ -77,17 +90,21 @@ def images(
     if options.data.download:
         rpm.datasets.download_mnist(folder, progress=not options.run.quiet)
     try:
-        test = rpm.datasets.load_mnist(folder, "test")
+        test = rpm.datasets.load_mnist(folder, "test", memory_map=True)
         if any(folder.glob("train-*")):
-            return rpm.datasets.load_mnist(folder, "train"), test
+            return rpm.datasets.load_mnist(folder, "train", memory_map=True), test
     except (FileNotFoundError, ValueError) as error:
         raise OptionError(f"--data: {error}; --download fetches MNIST into {folder}") from error
     number = test.labels.shape[0]
     stay = number - round(number * options.data.held_out)
     if not 0 < stay < number:
         raise OptionError(f"--held-out {options.data.held_out} of {number} images leaves none in a part")
-    first, last = ([array[part] for array in test] for part in (slice(stay), slice(stay, None)))
-    return rpm.datasets.LabelledImages(*first), rpm.datasets.LabelledImages(*last)
+    return part_of(test, slice(stay)), part_of(test, slice(stay, None))
+
+
+def part_of(images: rpm.datasets.LabelledImages, rows: slice) -> rpm.datasets.LabelledImages:
+    """Some of the images."""
+    return rpm.datasets.LabelledImages(images.images[rows], images.labels[rows])
 
 
 # Model.
@@ -149,6 +166,7 @@ def fit_options(options: Options, size: int) -> dict[str, Any]:
         schedule=wanted.schedule,
         components=components,
         progress=not options.run.quiet or None,
+        mesh=_devices.mesh(options.devices),
     )
 
 
@@ -179,20 +197,19 @@ class Drift:
 def run(options: Options, data: DigitData, files: Files) -> _run.Results:
     """Fit, choose a run by its likelihood, score it by the labels."""
     train, held_out = data.train, data.held_out
-    settings = fit_options(options, len(train.labels))
+    num_sets = _devices.total(len(train.labels))
+    settings = fit_options(options, num_sets)
     model = build_model(options, data)
     drift = None
     if isinstance(model, rpm.RPM) and options.model.kind != "normalised":
         drift = Drift(model, train.views)
     key = jax.random.fold_in(jax.random.key(options.training.model_seed), 1)
-    sweep = rpm.fit_seeds(
-        model,
-        train.views,
-        keys=jax.random.split(key, options.training.seeds),
-        callback=drift,
-        **settings,
-    )
-    fits = [sweep.run(seed) for seed in range(sweep.size)]
+    keys = jax.random.split(key, options.training.seeds)
+    if jax.process_count() > 1:
+        fits = [rpm.fit(model, train.views, key=keys[0], **settings)]
+    else:
+        sweep = rpm.fit_seeds(model, train.views, keys=keys, callback=drift, **settings)
+        fits = [sweep.run(seed) for seed in range(sweep.size)]
     chosen = _seeds.best(fits)
     _seeds.save(files, fits, chosen)
     recover = gaussian_recovery if options.model.latent == "gaussian" else state_recovery
@@ -210,15 +227,15 @@ def run(options: Options, data: DigitData, files: Files) -> _run.Results:
         "chosen_seed": chosen,
         "share_above_90": float(np.mean(accuracies >= 0.9)),
         "per_seed": {name: [score[name] for score in scores] for name in best},
-        "num_sets": len(train.labels),
+        "num_sets": num_sets,
         "num_sets_heldout": len(held_out.labels),
-        "steps": int(sweep.history.train.shape[-1]),
+        "steps": int(fits[0].history.train.shape[-1]),
     }
     arrays = {
         "labels": train.labels,
         "labels_heldout": held_out.labels,
         "indices": train.indices,
-        "likelihood_curves": sweep.history.train,
+        "likelihood_curves": np.stack([fit.history.train for fit in fits]),
         **results[chosen].arrays,
     }
     if drift is not None:
@@ -228,7 +245,9 @@ def run(options: Options, data: DigitData, files: Files) -> _run.Results:
         f"held-out accuracy {best['accuracy_heldout']:.4f} (all seeds {low:.4f} to {high:.4f}), "
         f"log-likelihood {best['log_likelihood']:.4f}" + (f" of at most {limit:.4f}" if limit else "")
     )
-    note = f"seed {chosen} of {sweep.size} by likelihood"
+    note = f"seed {chosen} of {len(fits)} by likelihood"
+    if jax.process_count() > 1:
+        note = f"scored on the first of {jax.process_count()} shares of the sets"
     arrays = {name: np.asarray(value) for name, value in arrays.items()}
     return _run.Results(metrics, arrays, figures(options, data, arrays, chosen, limit), summary, note)
 

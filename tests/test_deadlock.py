@@ -1,7 +1,7 @@
-"""Programs that hung on two cores with jaxlib's own factorisations, each with a time limit.
+"""Programs that hung on two cores with jaxlib's batched factorisations, each with a time limit.
 
 jaxlib's CPU kernels split a batch over XLA's threads and wait for them; two batched calls at once can wait
-for each other for ever (`rpm_jax._linalg`).
+for each other for ever (`rpm_jax._factorise`).
 """
 
 import os
@@ -34,14 +34,15 @@ assert np.isfinite(fit.bound)
 """
 
 PRIMITIVE = """
-from rpm_jax._linalg import cholesky_with_inverse, inverse_and_log_determinant
+from rpm_jax._linalg import cholesky_with_inverse, inverse_and_log_determinant, log_determinant_and_product
 
 @jax.jit
 def independent(a, b, c):
     first, second = inverse_and_log_determinant(a), inverse_and_log_determinant(b)
     third = cholesky_with_inverse(a + b)
     mapped = [jax.vmap(jax.vmap(inverse_and_log_determinant))(c * (1.0 + i)) for i in range(4)]
-    return sum(jnp.sum(leaf) for leaf in jax.tree.leaves((first, second, third, mapped)))
+    products = [jax.vmap(log_determinant_and_product)(c * (2.0 + i), c[..., 0]) for i in range(4)]
+    return sum(jnp.sum(leaf) for leaf in jax.tree.leaves((first, second, third, mapped, products)))
 
 def matrices(seed, *batch, size=50):
     root = np.random.default_rng(seed).normal(size=(*batch, size, size)).astype(np.float32)

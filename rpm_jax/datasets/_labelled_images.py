@@ -14,11 +14,11 @@ class LabelledImages(NamedTuple):
     """N images of one size with a label each.
 
     Attributes:
-        images: Grey values in [0, 1], shape (N, H, W).
+        images: Grey values, shape (N, H, W): in [0, 1], or bytes of a memory map.
         labels: Whole numbers from 0 on, shape (N,).
     """
 
-    images: Array
+    images: Array | np.ndarray
     labels: Array
 
 

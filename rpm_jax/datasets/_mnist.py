@@ -43,7 +43,9 @@ MNIST_FILES = {
 }
 
 
-def load_mnist(directory: str | os.PathLike, part: str = "train") -> LabelledImages:
+def load_mnist(
+    directory: str | os.PathLike, part: str = "train", *, memory_map: bool = False
+) -> LabelledImages:
     """Read MNIST, or another data set in its format, from files that are there.
 
     Looks for `train-images-idx3-ubyte` and `train-labels-idx1-ubyte` (`t10k-...` for the test images),
@@ -52,9 +54,11 @@ def load_mnist(directory: str | os.PathLike, part: str = "train") -> LabelledIma
     Args:
         directory: Where the files are.
         part: "train" (60 000 images) or "test" (10 000).
+        memory_map: Leave the images in their file, as bytes from 0 to 255, until they are looked at: for
+            those who want a share of them. Zipped files are read whole all the same.
 
     Returns:
-        Images of shape (N, 28, 28), float32, and labels 0 to 9, int32.
+        Images of shape (N, 28, 28), float32 from 0 to 1, and labels 0 to 9, int32.
 
     Raises:
         FileNotFoundError: If a file is not there.
@@ -68,7 +72,7 @@ def load_mnist(directory: str | os.PathLike, part: str = "train") -> LabelledIma
     directory = Path(directory).expanduser()
     image_file = _find(directory, f"{PREFIXES[part]}-images", "idx3-ubyte")
     label_file = _find(directory, f"{PREFIXES[part]}-labels", "idx1-ubyte")
-    images, labels = read_idx(image_file), read_idx(label_file)
+    images, labels = read_idx(image_file, memory_map=memory_map), read_idx(label_file)
     for path, array, num_axes in ((image_file, images, 3), (label_file, labels, 1)):
         if array.ndim != num_axes or array.dtype != np.uint8:
             raise ValueError(
@@ -80,7 +84,8 @@ def load_mnist(directory: str | os.PathLike, part: str = "train") -> LabelledIma
             f"load_mnist: images and labels must agree in number, got {len(images)} in {image_file} "
             f"and {len(labels)} in {label_file}"
         )
-    return LabelledImages(jnp.asarray(images.astype(np.float32) / 255), jnp.asarray(labels.astype(np.int32)))
+    grey_values = images if memory_map else jnp.asarray(images.astype(np.float32) / 255)
+    return LabelledImages(grey_values, jnp.asarray(labels.astype(np.int32)))
 
 
 def download_mnist(directory: str | os.PathLike, *, url: str = MNIST_URL, progress: bool = False) -> Path:

@@ -34,6 +34,7 @@ def peers(
     num_sets: int | None = None,
     shares: ArrayLike | None = None,
     reuse: bool = True,
+    share: tuple[int, int] = (0, 1),
 ) -> Peers:
     """Sets of J different images of one label, in random order.
 
@@ -50,6 +51,8 @@ def peers(
         shares: How often each of K labels occurs among the sets, shape (K,), up to a factor, 0 to leave a
             label out. By default all sets there can be, which `num_sets` thins out evenly.
         reuse: Whether an image may be in several sets, in another view each time.
+        share: (p, P) makes the p-th, from 0, of P equal shares of the N sets, for one of several hosts. Of
+            `images` that are a memory map only these are read.
 
     Returns:
         The views, the labels and the indices of the images. Where a label has at least J sets, the images
@@ -63,6 +66,9 @@ def peers(
     random = generator(name, key)
     pixels, names = labelled(name, images, labels)
     require_positive_integer(f"{name}: num_views", num_views)
+    part, parts = share
+    if not 0 <= part < parts:
+        raise ValueError(f"{name}: share must be (p, P) with 0 <= p < P, got {share}")
     counts = np.bincount(names)
     available = counts if reuse else counts // num_views
     if not available.any():
@@ -78,12 +84,13 @@ def peers(
             f"{name}: each label must have at least num_views = {num_views} images, got {counts[label]} of "
             f"label {label}; leave the label out (shares) or take fewer views"
         )
-    rows = [
+    of_labels = [
         _sets_of_one_label(random, np.flatnonzero(names == label), int(number), num_views, reuse)
         for label, number in enumerate(sets)
         if number
     ]
-    indices = random.permutation(np.concatenate(rows))
+    indices = random.permutation(np.concatenate(of_labels))
+    indices = indices[len(indices) * part // parts : len(indices) * (part + 1) // parts]
     return Peers(
         tuple(jnp.asarray(pixels[indices[:, view]]) for view in range(num_views)),
         jnp.asarray(names[indices[:, 0]]),

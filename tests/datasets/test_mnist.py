@@ -77,6 +77,30 @@ def test_damaged_files_are_named(tmp_path, images, damage, message):
         read_idx(path)
 
 
+@pytest.mark.parametrize("zipped", [False, True])
+def test_memory_maps_hold_what_is_read(tmp_path, images, zipped):
+    path = tmp_path / "array"
+    path.write_bytes(gzip.compress(idx_bytes(images)) if zipped else idx_bytes(images))
+    mapped = read_idx(path, memory_map=True)
+    assert isinstance(mapped, np.memmap) != zipped
+    assert np.array_equal(mapped, read_idx(path))
+    path.write_bytes(idx_bytes(images)[:-1])
+    with pytest.raises(ValueError, match="is cut off"):
+        read_idx(path, memory_map=True)
+    path.write_bytes(b"")
+    with pytest.raises(ValueError, match="must start with bytes"):
+        read_idx(path, memory_map=True)
+
+
+def test_mnist_in_its_file(tmp_path, images, labels):
+    write(tmp_path, images, labels)
+    (tmp_path / "train-images-idx3-ubyte").write_bytes(idx_bytes(images))
+    mapped, whole = load_mnist(tmp_path, memory_map=True), load_mnist(tmp_path)
+    assert isinstance(mapped.images, np.memmap)
+    assert np.array_equal(mapped.images.astype(np.float32) / 255, whole.images)
+    assert np.array_equal(mapped.labels, whole.labels)
+
+
 def test_missing_files_are_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"read_idx: .*nothing-there does not exist"):
         read_idx(tmp_path / "nothing-there")

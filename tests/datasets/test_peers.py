@@ -112,6 +112,16 @@ def test_what_cannot_be_had(images, labels, options, message):
         peers(KEY, images, labels, **options)
 
 
+def test_shares_make_the_whole(images, labels):
+    whole = peers(KEY, images, labels)
+    parts = [peers(KEY, images, labels, share=(part, 4)) for part in range(4)]
+    for of_parts, of_whole in zip(zip(*parts, strict=True), whole, strict=True):
+        joined = jax.tree.map(lambda *leaves: np.concatenate(leaves), *of_parts)
+        jax.tree.map(np.testing.assert_array_equal, joined, of_whole)
+    with pytest.raises(ValueError, match=r"share must be \(p, P\) with 0 <= p < P, got \(4, 4\)"):
+        peers(KEY, images, labels, share=(4, 4))
+
+
 def test_it_is_not_jitted():
     with pytest.raises(TypeError, match=r"peers: .*can't be jitted"):
         jax.jit(lambda key: peers(key, np.zeros(4), np.zeros(4, int)))(KEY)
