@@ -8,8 +8,9 @@ time, which run where they are called. Bordered matrices give the solves too, as
 
     [[P, ·], [V, cI]] = [[L, 0], [V L⁻ᵀ, ·]] [[L, 0], [V L⁻ᵀ, ·]]ᵀ
 
-Small matrices are eliminated by elementwise operations, vectorised over the batch; large ones are taken block
-by block, so that no kernel is given more than `KERNEL` rows, where OpenBLAS would begin to use threads.
+Small matrices are eliminated by elementwise operations, vectorised over the batch, the smallest without a
+loop; large ones are taken block by block, so that no kernel is given more than `KERNEL` rows, where OpenBLAS
+would begin to use threads.
 """
 
 import math
@@ -20,6 +21,9 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from rpm_jax._products import matmul, matrix_vector, transpose
+
+UNROLLED = 4
+"""Up to this size matrices are eliminated number by number, which the compiler fuses with what is around."""
 
 ELIMINATED = 12
 """Up to this size matrices are eliminated row by row, all of a batch at once."""
@@ -42,6 +46,8 @@ def factor_and_inverse(matrix: Array) -> tuple[Array, Array]:
 
 def inverse_and_log_determinant(matrix: Array) -> tuple[Array, Array]:
     """P⁻¹ and log|P| of matrices P, shape (..., K, K)."""
+    if matrix.shape[-1] <= UNROLLED:
+        return _sweep_numbers(matrix)
     return lax.platform_dependent(
         matrix, cpu=_inverse, default=lambda matrix: _inverse_of_factors(*_factor_and_inverse_batched(matrix))
     )
@@ -49,6 +55,8 @@ def inverse_and_log_determinant(matrix: Array) -> tuple[Array, Array]:
 
 def log_determinant_and_product(matrix: Array, vector: Array) -> tuple[Array, Array]:
     """log|P| and vᵀP⁻¹v of matrices P, shape (..., K, K), and vectors, shape (..., K)."""
+    if matrix.shape[-1] <= UNROLLED:
+        return _eliminate_numbers(matrix, vector)
     return lax.platform_dependent(
         matrix, vector, cpu=_log_determinant_and_product, default=_log_determinant_and_product_batched
     )
@@ -183,6 +191,54 @@ def _factor_and_inverse_by_blocks(matrix: Array) -> tuple[Array, Array]:
     _, factor, inverse = lax.fori_loop(0, num_blocks, step, (flat, zeros, zeros))
     factor, inverse = factor[:, :size, :size], inverse[:, :size, :size]
     return factor.reshape(matrix.shape), inverse.reshape(matrix.shape)
+
+
+def _numbers(matrix: Array) -> list[list[Array]]:
+    size = matrix.shape[-1]
+    return [[matrix[..., row, column] for column in range(size)] for row in range(size)]
+
+
+def _positive(pivot: Array) -> Array:
+    return jnp.where(pivot > 0, pivot, jnp.nan)
+
+
+def _sweep_numbers(matrix: Array) -> tuple[Array, Array]:
+    """As `_sweep`."""
+    size = matrix.shape[-1]
+    swept = _numbers(matrix)
+    log_determinant = jnp.zeros(matrix.shape[:-2], matrix.dtype)
+    for i in range(size):
+        pivot = _positive(swept[i][i])
+        log_determinant = log_determinant + jnp.log(pivot)
+        others = [j for j in range(size) if j != i]
+        scaled = {j: swept[i][j] / pivot for j in others}
+        for row in others:
+            for column in others:
+                if column <= row:
+                    new = swept[row][column] - swept[row][i] * scaled[column]
+                    swept[row][column] = swept[column][row] = new
+        for j in others:
+            swept[i][j] = swept[j][i] = scaled[j]
+        swept[i][i] = -1.0 / pivot
+    inverse = jnp.stack([jnp.stack([-number for number in row], axis=-1) for row in swept], axis=-2)
+    return inverse, log_determinant
+
+
+def _eliminate_numbers(matrix: Array, vector: Array) -> tuple[Array, Array]:
+    """As `_eliminate_rows`."""
+    size = matrix.shape[-1]
+    rest, right = _numbers(matrix), [vector[..., row] for row in range(size)]
+    log_determinant = product = jnp.zeros(matrix.shape[:-2], matrix.dtype)
+    for i in range(size):
+        pivot = _positive(rest[i][i])
+        log_determinant = log_determinant + jnp.log(pivot)
+        product = product + jnp.square(right[i]) / pivot
+        for row in range(i + 1, size):
+            ratio = rest[row][i] / pivot
+            right[row] = right[row] - ratio * right[i]
+            for column in range(i + 1, row + 1):
+                rest[row][column] = rest[row][column] - ratio * rest[column][i]
+    return log_determinant, product
 
 
 def _in_parts(function: Callable[..., tuple[Array, Array]], array: Array) -> tuple[Array, Array]:

@@ -9,7 +9,7 @@ import pytest
 from jax.test_util import check_grads
 
 from rpm_jax import _factorise
-from rpm_jax._factorise import ELIMINATED, KERNEL
+from rpm_jax._factorise import ELIMINATED, KERNEL, UNROLLED
 from rpm_jax._linalg import (
     cholesky_with_inverse,
     inverse_and_log_determinant,
@@ -31,7 +31,7 @@ def function(request):
     return FUNCTIONS[request.param]
 
 
-@pytest.fixture(scope="module", params=[3, ELIMINATED + 1], ids="size {}".format)
+@pytest.fixture(scope="module", params=[UNROLLED - 1, UNROLLED + 1, ELIMINATED + 1], ids="size {}".format)
 def matrices(request):
     size = request.param
     roots = np.random.default_rng(0).normal(size=(2, 4, size, size)) / size**0.5
@@ -58,7 +58,7 @@ def test_log_determinant_and_product(matrices):
     np.testing.assert_allclose(product, expected, rtol=1e-12)
 
 
-@pytest.mark.parametrize("size", [ELIMINATED + 3, KERNEL // 2 + 3, KERNEL + 3])
+@pytest.mark.parametrize("size", [1, 2, ELIMINATED + 3, KERNEL // 2 + 3, KERNEL + 3])
 def test_sizes_with_other_algorithms(size):
     root = np.random.default_rng(2).normal(size=(2, size, size))
     matrix = root @ np.swapaxes(root, -1, -2) / size + np.eye(size)
@@ -77,13 +77,13 @@ def test_sizes_with_other_algorithms(size):
 
 def test_large_batches_are_eliminated_in_parts(function, monkeypatch):
     """Two or three matrices at a time, of eight."""
-    roots = np.random.default_rng(0).normal(size=(2, 4, 3, 3))
-    matrices = jnp.asarray(roots @ np.swapaxes(roots, -1, -2) + np.eye(3))
+    roots = np.random.default_rng(0).normal(size=(2, 4, 5, 5))
+    matrices = jnp.asarray(roots @ np.swapaxes(roots, -1, -2) + np.eye(5))
     expected = function(matrices)
-    monkeypatch.setattr(_factorise, "CACHED_BYTES", 3 * 9 * 8)
+    monkeypatch.setattr(_factorise, "CACHED_BYTES", 3 * 25 * 8)
     jax.clear_caches()
     programs = str(jax.make_jaxpr(function)(matrices))
-    assert "f64[2,3,3,3]" in programs or "f64[4,2,3,4]" in programs
+    assert "f64[2,3,5,5]" in programs or "f64[4,2,5,6]" in programs
     for got, want in zip(function(matrices), expected, strict=True):
         np.testing.assert_allclose(got, want, atol=1e-14)
 
@@ -144,7 +144,7 @@ def test_precision_is_kept(function, matrices):
         np.testing.assert_allclose(output, expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("size", [3, ELIMINATED + 1])
+@pytest.mark.parametrize("size", [UNROLLED, ELIMINATED, ELIMINATED + 1])
 def test_empty_batch(function, size):
     outputs = function(jnp.zeros((0, size, size)))
     assert all(output.shape[0] == 0 for output in outputs)
