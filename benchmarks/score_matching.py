@@ -8,15 +8,11 @@ takes one random projection. "in a loop" makes 20 steps a call, as `rpm_jax.fit`
 "CPU ms" is the least time of all cores together; unlike the others it hardly depends on what else is running.
 """
 
-import argparse
 import importlib
 import importlib.util
-import json
 import os
 import pathlib
-import statistics
 import sys
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -27,6 +23,16 @@ import optax
 from jax import Array
 
 import rpm_jax as rpm
+from benchmarks._report import Column, parser_of, print_table, require_at_least, write_report
+from benchmarks._timing import alternate, milliseconds_per_step, timed
+
+COLUMNS = (
+    Column("variant", "variant", "<28"),
+    Column("first s", "first_call_seconds", "8.1f"),
+    Column("median ms", "median_ms", "10.2f"),
+    Column("min ms", "min_ms", "8.2f"),
+    Column("CPU ms", "processor_ms", "8.2f"),
+)
 
 HIDDEN, LEARNING_RATE, LOOP = 10, 1e-3, 20
 
@@ -120,31 +126,22 @@ def torchrpm_run(clone: pathlib.Path, views: tuple[Array, ...], threads: int) ->
 
 def measure(runs: dict[str, Run], rounds: int) -> list[dict[str, Any]]:
     """Milliseconds per step of every variant, which take turns, so that all meet the same load."""
-    results: list[dict[str, Any]] = []
-    for name, (run, _) in runs.items():
-        start = time.perf_counter()
-        run()
-        results.append({"variant": name, "first_call_seconds": time.perf_counter() - start})
-    times: dict[str, list[tuple[float, float]]] = {name: [] for name in runs}
-    for _ in range(rounds):
-        for name, (run, number) in runs.items():
-            start, used = time.perf_counter(), time.process_time()
-            run()
-            elapsed, used = time.perf_counter() - start, time.process_time() - used
-            times[name].append((elapsed / number * 1e3, used / number * 1e3))
-    for result in results:
-        wall, processor = zip(*times[result["variant"]], strict=True)
-        result |= {"median_ms": statistics.median(wall), "min_ms": min(wall), "processor_ms": min(processor)}
-    return results
+    first = [timed(run).wall for run, _ in runs.values()]
+    times = alternate([run for run, _ in runs.values()], rounds)
+    return [
+        {
+            "variant": name,
+            "first_call_seconds": first_call,
+            **milliseconds_per_step([elapsed.wall for elapsed in each], number),
+            "processor_ms": min(elapsed.processor for elapsed in each) / number * 1e3,
+        }
+        for (name, (_, number)), first_call, each in zip(runs.items(), first, times, strict=True)
+    ]
 
 
 def main() -> int:
     """Print a table, and write it as JSON where asked."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.score_matching",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = parser_of("score_matching", __doc__)
     parser.add_argument("--size", type=int, default=1000, help="N (default: %(default)s)")
     parser.add_argument("--views", type=int, default=2, help="J (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=40, help="calls of each (default: %(default)s)")
@@ -154,52 +151,25 @@ def main() -> int:
     parser.add_argument(
         "--threads", type=int, default=os.cpu_count() or 1, help="of PyTorch (default: %(default)s)"
     )
-    parser.add_argument("--json", type=pathlib.Path, help="also write the results to this file")
     arguments = parser.parse_args()
-    for name in ("size", "views", "rounds", "threads"):
-        if getattr(arguments, name) < 1:
-            parser.error(f"--{name} must be at least 1, got {getattr(arguments, name)}")
-    if arguments.views < 2:
-        parser.error(f"--views must be at least 2, got {arguments.views}")
-    keys = jax.random.split(jax.random.key(0), arguments.views)
-    views = tuple((j + 1) * jax.random.exponential(key, (arguments.size, 1)) for j, key in enumerate(keys))
-    runs = jax_runs(views)
-    if arguments.torchrpm is not None:
+    require_at_least(parser, arguments, 1, "size", "rounds", "threads")
+    require_at_least(parser, arguments, 2, "views")
+    clone = arguments.torchrpm
+    if clone is not None:
         if importlib.util.find_spec("torch") is None:
             parser.error('--torchrpm needs PyTorch, which is not installed; run: pip install -e ".[bench]"')
-        if not (arguments.torchrpm / "implicitRPM.py").is_file():
-            parser.error(
-                f"--torchrpm must be a clone of torchRPM with implicitRPM.py, got {arguments.torchrpm}"
-            )
-    results = measure(runs, arguments.rounds)
-    if arguments.torchrpm is not None:
+        if not (clone / "implicitRPM.py").is_file():
+            parser.error(f"--torchrpm must be a clone of torchRPM with implicitRPM.py, got {clone}")
+    keys = jax.random.split(jax.random.key(0), arguments.views)
+    views = tuple((j + 1) * jax.random.exponential(key, (arguments.size, 1)) for j, key in enumerate(keys))
+    results = measure(jax_runs(views), arguments.rounds)
+    peer = {}
+    if clone is not None:
         # On its own, since PyTorch's idle threads go on spinning for a while.
-        peer = {"torchRPM": torchrpm_run(arguments.torchrpm, views, arguments.threads)}
-        results += measure(peer, arguments.rounds)
-    print(f"{'variant':<28} {'first s':>8} {'median ms':>10} {'min ms':>8} {'CPU ms':>8}")
-    for result in results:
-        print(
-            f"{result['variant']:<28} {result['first_call_seconds']:>8.1f} {result['median_ms']:>10.2f} "
-            f"{result['min_ms']:>8.2f} {result['processor_ms']:>8.2f}"
-        )
-    if arguments.json is not None:
-        options = {key: value for key, value in vars(arguments).items() if key not in ("json", "torchrpm")}
-        versions = {"jax": jax.__version__}
-        if arguments.torchrpm is not None:
-            versions["torch"] = importlib.import_module("torch").__version__
-        report = {
-            "versions": versions,
-            "devices": [device.device_kind for device in jax.devices()],
-            "dtype": str(jnp.zeros(()).dtype),
-            "arguments": options,
-            "results": results,
-        }
-        try:
-            arguments.json.write_text(json.dumps(report, indent=2) + "\n")
-        except OSError as error:
-            print(f"--json: cannot write {arguments.json}: {error}", file=sys.stderr)
-            return 1
-    return 0
+        results += measure({"torchRPM": torchrpm_run(clone, views, arguments.threads)}, arguments.rounds)
+        peer["torch"] = importlib.import_module("torch").__version__
+    print_table(COLUMNS, results)
+    return 0 if write_report(arguments, {"peer": peer, "results": results}) else 1
 
 
 if __name__ == "__main__":

@@ -5,9 +5,14 @@ import sys
 
 import pytest
 
-from benchmarks import convolution, minibatch_bias, step
+from benchmarks import convolution, minibatch_bias, score_matching, step
 
-MODULES = {"step": step, "convolution": convolution, "minibatch_bias": minibatch_bias}
+MODULES = {
+    "step": step,
+    "convolution": convolution,
+    "minibatch_bias": minibatch_bias,
+    "score_matching": score_matching,
+}
 
 
 @pytest.mark.parametrize(
@@ -20,6 +25,8 @@ MODULES = {"step": step, "convolution": convolution, "minibatch_bias": minibatch
         ("minibatch_bias --num-steps 0", "--num-steps must be at least 1, got 0"),
         ("minibatch_bias --batch-sizes 16 1", "--batch-sizes must be at least 2, got 1"),
         ("minibatch_bias --queues 0", "--queues must be at least 1, got 0"),
+        ("score_matching --views 1", "--views must be at least 2, got 1"),
+        ("score_matching --rounds 0", "--rounds must be at least 1, got 0"),
     ],
 )
 def test_options_that_do_not_fit(arguments, message, monkeypatch, capsys):
@@ -75,3 +82,20 @@ def test_convolution_without_pytorch(monkeypatch, capsys):
         convolution.main()
     assert leaving.value.code == 2
     assert "--torch needs PyTorch, which is not installed" in capsys.readouterr().err
+
+
+def test_score_matching(tmp_path, monkeypatch, capsys):
+    """Every way steps, and is in the table and in the report."""
+    path = tmp_path / "score.json"
+    monkeypatch.setattr(score_matching, "LOOP", 2)
+    options = ["score_matching", "--size", "4", "--rounds", "2", "--json", str(path)]
+    monkeypatch.setattr(sys, "argv", options)
+    assert score_matching.main() == 0
+    results = json.loads(path.read_text())["results"]
+    names = [
+        f"rpm_jax, {way}{loop}" for way in ("exact", "generic", "sliced") for loop in ("", ", in a loop")
+    ]
+    assert [result["variant"] for result in results] == names
+    assert all(result["processor_ms"] > 0 for result in results)
+    printed = capsys.readouterr().out.splitlines()[1:]
+    assert [line[:28].strip() for line in printed] == names
