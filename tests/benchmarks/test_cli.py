@@ -85,17 +85,22 @@ def test_convolution_without_pytorch(monkeypatch, capsys):
 
 
 def test_score_matching(tmp_path, monkeypatch, capsys):
-    """Every way steps, and is in the table and in the report."""
     path = tmp_path / "score.json"
-    monkeypatch.setattr(score_matching, "LOOP", 2)
-    options = ["score_matching", "--size", "4", "--rounds", "2", "--json", str(path)]
-    monkeypatch.setattr(sys, "argv", options)
+    views = []
+
+    def runs(given):
+        views.extend(given)
+        return {"one by one": (lambda: None, 1), "in a loop": (lambda: None, 20)}
+
+    monkeypatch.setattr(score_matching, "jax_runs", runs)
+    options = "score_matching --size 4 --views 3 --rounds 2 --json"
+    monkeypatch.setattr(sys, "argv", [*options.split(), str(path)])
     assert score_matching.main() == 0
+    assert [view.shape for view in views] == [(4, 1)] * 3
     results = json.loads(path.read_text())["results"]
-    names = [
-        f"rpm_jax, {way}{loop}" for way in ("exact", "generic", "sliced") for loop in ("", ", in a loop")
+    assert [result["variant"] for result in results] == ["one by one", "in a loop"]
+    assert all(0 <= result["min_ms"] <= result["median_ms"] for result in results)
+    assert [line[:10].strip() for line in capsys.readouterr().out.splitlines()[1:]] == [
+        "one by one",
+        "in a loop",
     ]
-    assert [result["variant"] for result in results] == names
-    assert all(result["processor_ms"] > 0 for result in results)
-    printed = capsys.readouterr().out.splitlines()[1:]
-    assert [line[:28].strip() for line in printed] == names
