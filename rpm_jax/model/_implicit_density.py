@@ -147,7 +147,8 @@ class ImplicitDensity:
     def log_partition_error(self, params: dict[str, Any], views: Any) -> LogPartitionError:
         """How far the factors are from normalised; see `RPM.log_partition_error`.
 
-        No F_jt is evaluated here in which the mean would cancel: it should be near 0 too.
+        No F_jt is evaluated here in which the means would cancel: their sum over views and sites stays, and
+        should be near 0.
 
         Args:
             params: The model's parameters.
