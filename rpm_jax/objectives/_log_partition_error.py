@@ -16,8 +16,8 @@ class LogPartitionError(NamedTuple):
         mean: E[ψ − A] in nats, shape (J, T). A constant in h_jt cancels in f_jt / F_jt.
         standard_deviation: Of ψ − A over data, in nats, shape (J, T): what remains of it in f_jt / F_jt.
         correlation: Of ψ and A over data, shape (J, T); NaN where one of them does not vary.
-        learned: ψ, shape (N, J, T).
-        exact: A(η), shape (N, J, T).
+        learned: ψ, shape (N, J, T); NaN where missing.
+        exact: A(η), shape (N, J, T); NaN where missing.
     """
 
     mean: Array
@@ -77,4 +77,6 @@ def log_partition_error(
     centred = [values - mean(values) for values in (difference, learned, exact)]
     deviation, of_learned, of_exact = (jnp.sqrt(mean(values**2)) for values in centred)
     correlation = mean(centred[1] * centred[2]) / (of_learned * of_exact)
+    if mask is not None:
+        learned, exact = (jnp.where(mask, values, jnp.nan) for values in (learned, exact))
     return LogPartitionError(mean(difference), deviation, correlation, learned, exact)

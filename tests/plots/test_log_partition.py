@@ -52,10 +52,31 @@ def test_many_views_have_a_scale():
     assert saves(figure)
 
 
+def test_extreme_errors_do_not_flatten_the_rest():
+    exact, learned = example(2)
+    learned[0, 0, 0] -= 50.0
+    right = plots.log_partition_error(exact, learned).axes[1]
+    assert -2.0 < right.get_ylim()[0] < -0.3
+    assert saves(plots.log_partition_error(exact, exact))
+
+
+def test_what_is_missing_is_not_drawn():
+    exact, learned = example(2)
+    exact[:, 1, 1] = exact[0] = np.nan
+    left = plots.log_partition_error(exact, learned).axes[0]
+    across, up = left.collections[1].get_offsets().T
+    offset = np.mean((learned - exact)[1:, 1, 0])
+    drawn = ~np.ma.getmaskarray(up) & np.isfinite(np.ma.getdata(up))
+    np.testing.assert_allclose(up[drawn], learned[1:, 1, 0] - offset)
+    np.testing.assert_allclose(across[drawn], exact[1:, 1, 0])
+    assert np.isfinite(left.lines[0].get_xdata()).all()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ((np.ones((3, 2)), np.ones((3, 2))), r"exact must have shape \(N, J, T\), got \(3, 2\)"),
+        ((np.full((3, 2, 1), np.nan), np.ones((3, 2, 1))), "exact and learned must have numbers in one"),
         ((np.ones((3, 2, 1)), np.ones((3, 1, 1))), r"learned must have shape .* got \(3, 1, 1\)"),
     ],
 )
