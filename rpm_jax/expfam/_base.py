@@ -215,6 +215,11 @@ class ExponentialFamily:
         """The floating-point type of the natural parameters."""
         return self.natural_parameters[0].dtype
 
+    def as_vectors(self) -> Array:
+        """The natural parameters of every member side by side, shape (..., D)."""
+        flat = [parameter.reshape(*self.batch_shape, -1) for parameter in self.natural_parameters]
+        return jnp.concatenate(flat, axis=-1)
+
     def replace(self, natural_parameters: Statistics) -> Self:
         """The same family and shared fields with other natural parameters."""
         fields = dict(zip(self.natural_ranks, natural_parameters, strict=True))

@@ -1,6 +1,7 @@
 """The heart of a recognition-parametrised model: from parameters and data to the bound."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -23,7 +24,7 @@ from rpm_jax.normalizers import (
     Queue,
     QueueState,
 )
-from rpm_jax.objectives import free_energy_at, inner_bound_at
+from rpm_jax.objectives import LogPartitionError, free_energy_at, inner_bound_at, log_partition_error
 
 
 @dataclass(frozen=True, eq=False, init=False)
@@ -177,6 +178,28 @@ class Core(Mixtures):
         mixture = self._mixture_of(factors, log_weights)
         own = jax.tree.map(lambda leaf: leaf[: len(batch.index)], factors)
         return self._bound(params, batch, mixture, factors=own)
+
+    def log_partition_error(self, params: dict[str, Any], views: Any) -> LogPartitionError:
+        """How far the log-partition ψ_jt = −h_jt of unnormalised factors is from their family's A(η_jt).
+
+        For every view and site the mean of ψ − A over data, which cancels in f_jt / F_jt, its standard
+        deviation, which does not, and the correlation of ψ and A; see
+        `rpm_jax.objectives.log_partition_error`. h may come from a learned log-partition
+        (`factors.per_view(log_partition=...)`) or be free; normalised factors have ψ = A.
+
+        Args:
+            params: The model's parameters.
+            views: Any data: `Data` (with a mask or weights) or a tuple of J views.
+
+        Returns:
+            Means, deviations and correlations, shape (J, T), ψ and A themselves, shape (n, J, T).
+        """
+        return self._log_partition_error(params, as_data(views))
+
+    @partial(jax.jit, static_argnums=0)
+    def _log_partition_error(self, params: dict, data: Data) -> LogPartitionError:
+        natural, _, log_scale, mask = self._factors_in_blocks(params, data)
+        return log_partition_error(natural, log_scale, log_weights=data.log_weights, mask=mask)
 
     def _em_bound(self, params: dict[str, Any], batch: Batch, make_mixture: Any) -> Array:
         mixture = make_mixture(params)

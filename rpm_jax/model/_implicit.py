@@ -45,7 +45,8 @@ class ImplicitRPM(ImplicitDensity):
 
     Args:
         prior: A prior or a specification of one (`rpm_jax.priors`).
-        factors: Normalised recognition factors (`rpm_jax.factors`).
+        factors: Recognition factors (`rpm_jax.factors`). Those that are not normalised make the density more
+            flexible, and its marginals differ from p0 where they are not (`log_partition_error`).
         marginals: p0(x_j) of each of the J views: functions log p0, or objects with a method `log_prob`, such
             as `rpm_jax.marginals` and distrax distributions. They map a view (n, ...) to shape (n,), or give
             one number per entry, which are added up. None: unknown; then there are ratios to the marginals
@@ -83,11 +84,17 @@ class ImplicitRPM(ImplicitDensity):
                 prior,
                 factors.natural,
                 jax.random.key(0) if key is None else key,
+                log_scale=factors.log_scale,
                 log_weights=data.log_weights,
                 num_shifts=EVALUATED_SHIFTS if key is None else STEP_SHIFTS,
             )
             bound = bound - self.integral_weight * (integral.value - 1.0)
         if self.penalty_weight > 0.0:
+            if factors.log_scale is not None:
+                raise ValueError(
+                    "penalty_weight must be 0 for unnormalised factors, since the moments of their mixtures "
+                    f"are not those of the penalty; got {self.penalty_weight} and factors with a log_scale"
+                )
             penalty = moment_penalty(prior, factors.natural, log_weights=data.log_weights, mask=factors.mask)
             bound = bound - self.penalty_weight * penalty
         return bound
@@ -109,12 +116,14 @@ class ImplicitRPM(ImplicitDensity):
         prior = self.prior(params)
         sites = prior.sites()
 
-        def features(views: tuple[Array, ...]) -> tuple[tuple[Array, ...], Array]:
-            return self.factors(params, views).natural.natural_parameters, self.log_marginals(views)
+        def features(views: tuple[Array, ...]) -> tuple[tuple[Array, ...], Array | None, Array]:
+            factors = self.factors(params, views)
+            return factors.natural.natural_parameters, factors.log_scale, self.log_marginals(views)
 
-        def log_density(features: tuple[tuple[Array, ...], Array]) -> Array:
-            natural, log_marginals = features
-            return implicit_log_likelihood(prior, sites.replace(natural)) + jnp.sum(log_marginals, axis=1)
+        def log_density(features: tuple[tuple[Array, ...], Array | None, Array]) -> Array:
+            natural, log_scale, log_marginals = features
+            log_ratio = implicit_log_likelihood(prior, sites.replace(natural), log_scale=log_scale)
+            return log_ratio + jnp.sum(log_marginals, axis=1)
 
         return view_score_matching(features, log_density, complete(views).views, weight=weight)
 

@@ -16,7 +16,12 @@ from rpm_jax.data import Data, as_data
 from rpm_jax.factors import FactorSpec
 from rpm_jax.model._core import Core
 from rpm_jax.model._records import Factors
-from rpm_jax.objectives import ImplicitIntegral, implicit_integral, implicit_log_likelihood
+from rpm_jax.objectives import (
+    ImplicitIntegral,
+    LogPartitionError,
+    implicit_integral,
+    implicit_log_likelihood,
+)
 from rpm_jax.priors import Posterior, Prior, PriorSpec
 
 
@@ -72,13 +77,7 @@ class ImplicitDensity:
 
     def factors(self, params: dict[str, Any], views: tuple[Array, ...], mask: Array | None = None) -> Factors:
         """Natural parameters of the factors of some data; see `RPM.factors`."""
-        factors = self.core.factors(params, views, mask)
-        if factors.log_scale is not None:
-            raise ValueError(
-                "factors must be normalised for an implicit model, kind='normalised'; got factors with a "
-                "log_scale, which would move F_j away from the prior"
-            )
-        return factors
+        return self.core.factors(params, views, mask)
 
     # What the model says about data.
 
@@ -94,7 +93,8 @@ class ImplicitDensity:
         """
         data = as_data(views)
         factors = self.factors(params, data.views, data.mask)
-        return implicit_log_likelihood(self.prior(params), factors.natural, mask=factors.mask)
+        natural, _, log_scale, mask = factors
+        return implicit_log_likelihood(self.prior(params), natural, log_scale=log_scale, mask=mask)
 
     def log_density(self, params: dict[str, Any], views: Any) -> Array:
         """Log p(X) of any data, not normalised where F_j is not the prior (see `integral`).
@@ -144,6 +144,18 @@ class ImplicitDensity:
         factors = self.factors(params, data.views, data.mask)
         return self.prior(params).condition(factors.conjugate())
 
+    def log_partition_error(self, params: dict[str, Any], views: Any) -> LogPartitionError:
+        """How far the factors are from normalised; see `RPM.log_partition_error`.
+
+        No F_jt is evaluated here in which the means would cancel: their sum over views and sites stays, and
+        should be near 0.
+
+        Args:
+            params: The model's parameters.
+            views: Any data.
+        """
+        return self.core.log_partition_error(params, views)
+
     # Whether it is a density.
 
     def integral(
@@ -181,6 +193,7 @@ class ImplicitDensity:
             self.prior(params),
             factors.natural,
             key,
+            log_scale=factors.log_scale,
             log_weights=data.log_weights,
             num_blocks=num_blocks,
             num_shifts=num_shifts,

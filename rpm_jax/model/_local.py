@@ -13,7 +13,7 @@ from jax import Array
 from rpm_jax._checks import require_positive_integer
 from rpm_jax.data import Batch, Data, as_data
 from rpm_jax.expfam import Categorical
-from rpm_jax.factors import NetworkFactors
+from rpm_jax.factors import FactorSpec, NetworkFactors
 from rpm_jax.model._blocks import block_size, map_blocks
 from rpm_jax.model._parameters import initial_sites
 from rpm_jax.objectives import LocalLatents, local_latents
@@ -68,7 +68,7 @@ class LocalLatentRPM:
     def __init__(
         self,
         prior: Prior | PriorSpec,
-        factors: NetworkFactors,
+        factors: FactorSpec,
         *,
         num_local_states: int | Sequence[int],
     ) -> None:

@@ -15,7 +15,7 @@ from rpm_jax.data import (
     full_mask,
     zero_missing,
 )
-from rpm_jax.factors import FactorSpec
+from rpm_jax.factors import FactorSpec, natural_parameters
 from rpm_jax.model._records import Factors
 from rpm_jax.posteriors import PosteriorStrategy
 from rpm_jax.priors import Prior, PriorSpec, as_spec
@@ -120,9 +120,8 @@ class Parameters:
         """
         sites = self.prior(params).sites()
         mask = full_mask(mask, sites.batch_shape[0])
-        natural, log_scale = self.factor_spec.apply(params["factors"], zero_missing(views, mask), sites)
-        # The factor spec gives g.
-        natural = natural if self.one_hot else natural + sites
+        potentials, log_scale = self.factor_spec.apply(params["factors"], zero_missing(views, mask), sites)
+        natural = natural_parameters(potentials, sites)
         if mask is not None:
             natural = natural.where(mask) + sites.broadcast_to(natural.batch_shape).where(~mask)
             log_scale = None if log_scale is None else jnp.where(mask, log_scale, 0)

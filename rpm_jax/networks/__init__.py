@@ -8,9 +8,11 @@ from rpm_jax.networks._base import (
     concatenated,
     stacked,
     standardised,
+    starting_at_zero,
     with_outputs,
 )
 from rpm_jax.networks._convolution import Conv, max_pool
+from rpm_jax.networks._input_convex import InputConvex
 from rpm_jax.networks._modules import CNN, MLP, PointwiseMLP
 
 __all__ = [
@@ -18,6 +20,7 @@ __all__ = [
     "MLP",
     "CombinedViews",
     "Conv",
+    "InputConvex",
     "Network",
     "PointwiseMLP",
     "Standardised",
@@ -26,5 +29,6 @@ __all__ = [
     "max_pool",
     "stacked",
     "standardised",
+    "starting_at_zero",
     "with_outputs",
 ]

@@ -13,8 +13,9 @@ class Network(Protocol):
     """Any pair of `init` and `apply`; flax.linen modules are such pairs.
 
     A network that leaves the number of its outputs open also has `with_outputs(number) -> Network`; one
-    that has no such method must give the number of outputs that the prior's family needs. A network with
-    the attribute `pointwise = True` acts on the last axis alone: inputs (n, T, D) give (n, T, outputs).
+    that has no such method must give the number of outputs that the prior's family needs. One whose outputs
+    can start at (or near) zero has `starting_at_zero() -> Network`. A network with the attribute
+    `pointwise = True` acts on the last axis alone: inputs (n, T, D) give (n, T, outputs).
     """
 
     def init(self, key: Array, inputs: Any, /) -> Any:
@@ -29,6 +30,11 @@ class Network(Protocol):
 def with_outputs(network: Network, number: int) -> Network:
     """The network with `number` outputs, if it leaves the number open; else the network itself."""
     return network.with_outputs(number) if hasattr(network, "with_outputs") else network
+
+
+def starting_at_zero(network: Network) -> Network:
+    """The network with outputs that start at zero, if it can be made such; else the network itself."""
+    return network.starting_at_zero() if hasattr(network, "starting_at_zero") else network
 
 
 def check_network(name: str, network: Any) -> None:

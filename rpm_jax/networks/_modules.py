@@ -13,17 +13,17 @@ from rpm_jax.networks._affine import affine
 from rpm_jax.networks._convolution import Conv, max_pool
 
 
-def _spread_bias(key: Array, shape: Sequence[int], dtype: Any = jnp.float32) -> Array:
+def spread_bias(key: Array, shape: Sequence[int], dtype: Any = jnp.float32) -> Array:
     """Biases uniform on ±1, so that the kinks of ReLUs on a standardised scalar input are spread over it."""
     return jax.random.uniform(key, shape, dtype, -1.0, 1.0)
 
 
-def _in_precision_of(inputs: Array, layer: Callable[..., Any]) -> Callable[..., Any]:
+def in_precision_of(inputs: Array, layer: Callable[..., Any]) -> Callable[..., Any]:
     """The layer with parameters of the inputs' floating-point type; flax's default is float32."""
     return partial(layer, param_dtype=jnp.result_type(inputs, 0.0))
 
 
-class _OpenOutputs(nn.Module):
+class OpenOutputs(nn.Module):
     """A module whose number of outputs can be set later.
 
     `pointwise` says whether it acts on the last axis alone, so that inputs (n, T, D) give (n, T, outputs).
@@ -64,23 +64,25 @@ class FeaturesFirstDense(nn.Module):
     Attributes:
         features: Of the outputs.
         param_dtype: Of the parameters, which are those of `flax.linen.Dense`.
+        kernel_init: Of the kernel.
         bias_init: Of the bias.
     """
 
     features: int
     param_dtype: Any = jnp.float32
+    kernel_init: Callable[..., Array] = nn.initializers.lecun_normal()
     bias_init: Callable[..., Array] = nn.initializers.zeros_init()
 
     @nn.compact
     def __call__(self, inputs: Array) -> Array:
         """Map inputs (D, n) to outputs (features, n)."""
         shape = (inputs.shape[0], self.features)
-        kernel = self.param("kernel", nn.initializers.lecun_normal(), shape, self.param_dtype)
+        kernel = self.param("kernel", self.kernel_init, shape, self.param_dtype)
         bias = self.param("bias", self.bias_init, (self.features,), self.param_dtype)
         return affine(kernel, bias, inputs)
 
 
-class PointwiseMLP(_OpenOutputs):
+class PointwiseMLP(OpenOutputs):
     """A multilayer perceptron on the last axis, shared over all axes before it.
 
     On inputs (N, T, D) it is the stack of one-dimensional convolutions with kernel size 1 over time.
@@ -89,50 +91,64 @@ class PointwiseMLP(_OpenOutputs):
         hidden: Units of each hidden layer.
         num_outputs: None leaves it to the factors.
         activation: Between layers.
+        zero_start: Whether the outputs start at zero.
     """
 
     hidden: Sequence[int] = (20, 20)
     num_outputs: int | None = None
     activation: Callable[[Array], Array] = nn.relu
+    zero_start: bool = False
 
     pointwise = True
+
+    def starting_at_zero(self) -> Self:
+        """The same with outputs of zero at first."""
+        return self.clone(zero_start=True)
 
     @nn.compact
     def __call__(self, inputs: Array) -> Array:
         """Map inputs (..., D) to outputs (..., num_outputs)."""
         num_outputs = self._check(inputs)
+        last_init = nn.initializers.zeros_init() if self.zero_start else nn.initializers.lecun_normal()
         if self.activation not in ELEMENTWISE:
-            dense = _in_precision_of(inputs, nn.Dense)
+            dense = in_precision_of(inputs, nn.Dense)
             for units in self.hidden:
-                inputs = self.activation(dense(units, bias_init=_spread_bias)(inputs))
-            return dense(num_outputs)(inputs)
-        dense = _in_precision_of(inputs, FeaturesFirstDense)
+                inputs = self.activation(dense(units, bias_init=spread_bias)(inputs))
+            return dense(num_outputs, kernel_init=last_init)(inputs)
+        dense = in_precision_of(inputs, FeaturesFirstDense)
         features = inputs.reshape(-1, inputs.shape[-1]).T
         for layer, units in enumerate(self.hidden):
-            features = self.activation(dense(units, bias_init=_spread_bias, name=f"Dense_{layer}")(features))
-        features = dense(num_outputs, name=f"Dense_{len(self.hidden)}")(features)
+            features = self.activation(dense(units, bias_init=spread_bias, name=f"Dense_{layer}")(features))
+        last = dense(num_outputs, kernel_init=last_init, name=f"Dense_{len(self.hidden)}")
+        features = last(features)
         return features.T.reshape(*inputs.shape[:-1], num_outputs)
 
 
-class MLP(_OpenOutputs):
+class MLP(OpenOutputs):
     """A multilayer perceptron on the flattened input: (N, ...) to (N, num_outputs).
 
     Attributes:
         hidden: Units of each hidden layer.
         num_outputs: None leaves it to the factors.
         activation: Between layers.
+        zero_start: Whether the outputs start at zero.
     """
 
     hidden: Sequence[int] = (64,)
     num_outputs: int | None = None
     activation: Callable[[Array], Array] = nn.relu
+    zero_start: bool = False
+
+    def starting_at_zero(self) -> Self:
+        """The same with outputs of zero at first."""
+        return self.clone(zero_start=True)
 
     @nn.compact
     def __call__(self, inputs: Array) -> Array:
         """Map inputs (N, ...) to outputs (N, num_outputs)."""
         self._check(inputs)
         flat = inputs.reshape(inputs.shape[0], -1)
-        return PointwiseMLP(self.hidden, self.num_outputs, self.activation)(flat)
+        return PointwiseMLP(self.hidden, self.num_outputs, self.activation, self.zero_start)(flat)
 
 
 def _least_image_size(number: int, kernel_size: int) -> int:
@@ -143,7 +159,7 @@ def _least_image_size(number: int, kernel_size: int) -> int:
     return least
 
 
-class CNN(_OpenOutputs):
+class CNN(OpenOutputs):
     """Convolutions with max-pooling, then a perceptron: images (N, H, W) or (N, H, W, C).
 
     The default is the network usually taken for 28 × 28 digits. Pooling halves the image, without its last
@@ -171,7 +187,7 @@ class CNN(_OpenOutputs):
             raise ValueError(f"CNN takes images of shape (N, H, W) or (N, H, W, C), got {inputs.shape}")
         images = inputs[..., None] if inputs.ndim == 3 else inputs
         self._check_size(images)
-        dense, convolution = _in_precision_of(inputs, nn.Dense), _in_precision_of(inputs, Conv)
+        dense, convolution = in_precision_of(inputs, nn.Dense), in_precision_of(inputs, Conv)
         for channels in self.channels:
             images = convolution(channels, (self.kernel_size,) * 2, padding="VALID")(images)
             window = tuple(min(2, size) for size in images.shape[1:3])

@@ -30,6 +30,7 @@ from rpm_jax.objectives._importance import (
 )
 from rpm_jax.objectives._inner_bound import conjugate_potentials, fill_missing, inner_bound, inner_bound_at
 from rpm_jax.objectives._local import LocalLatents, local_latents
+from rpm_jax.objectives._log_partition_error import LogPartitionError, log_partition_error
 from rpm_jax.objectives._quadrature import Quadrature, log_likelihood_quadrature
 from rpm_jax.objectives._score_matching import score_matching, sliced_score_matching
 from rpm_jax.objectives._view_score_matching import view_score_matching
@@ -40,6 +41,7 @@ __all__ = [
     "ImplicitIntegral",
     "ImportanceEstimate",
     "LocalLatents",
+    "LogPartitionError",
     "MixtureDivergence",
     "Quadrature",
     "ViewPosteriors",
@@ -62,6 +64,7 @@ __all__ = [
     "log_importance_weights",
     "log_importance_weights_at",
     "log_likelihood_quadrature",
+    "log_partition_error",
     "log_ratios",
     "log_ratios_at",
     "mixture_divergence",

@@ -12,13 +12,16 @@ from rpm_jax.objectives._inner_bound import conjugate_potentials, fill_missing
 from rpm_jax.priors import Prior
 
 
-def implicit_log_likelihood(prior: Prior, factors: Any, *, mask: Array | None = None) -> Array:
+def implicit_log_likelihood(
+    prior: Prior, factors: Any, *, log_scale: Array | None = None, mask: Array | None = None
+) -> Array:
     """The log-likelihood of every datum relative to its marginals, under the assumption F_jt = p(z_t).
 
         log p(X) − Σ_j log p0(x_j) = log ∫ p(Z) ∏_jt f_jt(z_t|x_jt) / p(z_t) dZ
                                    = log_normalizer(Σ_j (η_jt − η0_t)) − Σ_jt [A(η_jt) − A(η0_t)],
 
-    for one site A(Σ_j η_j − (J − 1) η0) − Σ_j A(η_j) + (J − 1) A(η0). No mixture is evaluated, so a datum's
+    for one site A(Σ_j η_j − (J − 1) η0) − Σ_j A(η_j) + (J − 1) A(η0); unnormalised factors
+    exp(⟨η, t⟩ + h) have h_jt in place of −A(η_jt). No mixture is evaluated, so a datum's
     value depends on nothing but itself. The model is normalised over X only as far as the assumption holds,
     which nothing enforces, so that the mean over data has no upper limit. `implicit_integral` estimates
     ∫ p(X) dX: log p(X) − ∫ p(X) dX + 1 has one, and is at its best a normalised density.
@@ -26,6 +29,8 @@ def implicit_log_likelihood(prior: Prior, factors: Any, *, mask: Array | None = 
     Args:
         prior: p(Z), T sites. Where its conditioning is variational, the value is a lower bound.
         factors: η of the recognition factors, natural parameters of batch shape (..., J, T), η0 included.
+        log_scale: h of unnormalised factors, shape (..., J, T). Under the assumption the marginals of p(X)
+            are then not p0(x_j) but, for one site, p0(x_j) exp(A(η_j) + h_j).
         mask: Boolean (..., J, T), False where a view is missing at a site. Under the assumption the marginal
             over missing views is the model of all others.
 
@@ -41,10 +46,20 @@ def implicit_log_likelihood(prior: Prior, factors: Any, *, mask: Array | None = 
     """
     sites = prior.sites()
     check_shapes(sites, factors, None, None, None, mask)
+    _check_log_scale(log_scale, factors)
     factors = fill_missing(factors, sites, mask)
-    excess = factors.log_partition() - sites.log_partition()
+    excess = factors.log_partition() if log_scale is None else -log_scale
+    excess = excess - sites.log_partition()
+    excess = excess if mask is None else jnp.where(mask, excess, 0.0)
     posterior = prior.condition(conjugate_potentials(factors, sites))
     return posterior.log_normalizer - jnp.sum(excess, axis=(-2, -1))
+
+
+def _check_log_scale(log_scale: Array | None, factors: Any) -> None:
+    if log_scale is not None and log_scale.shape != factors.batch_shape:
+        raise ValueError(
+            f"log_scale must have the factors' batch shape {factors.batch_shape}, got {log_scale.shape}"
+        )
 
 
 def moment_penalty(
@@ -126,6 +141,7 @@ def implicit_integral(
     factors: Any,
     key: Array,
     *,
+    log_scale: Array | None = None,
     log_weights: Array | None = None,
     num_blocks: int = 20,
     num_shifts: int = 20,
@@ -144,6 +160,7 @@ def implicit_integral(
         factors: η of N independent data, batch shape (N, J, T); no mixture or combination is evaluated
             beyond their natural parameters.
         key: A random key.
+        log_scale: h of unnormalised factors, shape (N, J, T).
         log_weights: Log-weights of the empirical marginals, shape (N,), Σ w = 1. None: uniform.
         num_blocks: How many blocks; fewer where N is small, so that each has 2 J data or more.
         num_shifts: How many combinations each datum is part of. The cost is N times as many conditionings.
@@ -155,6 +172,7 @@ def implicit_integral(
         ValueError: If there are fewer than 4 J data, or shapes do not fit.
     """
     check_shapes(prior.sites(), factors, None, None, None, None)
+    _check_log_scale(log_scale, factors)
     for name, number in (("num_blocks", num_blocks), ("num_shifts", num_shifts)):
         require_positive_integer(name, number)
     if len(factors.batch_shape) != 3 or factors.batch_shape[0] < 4 * factors.batch_shape[1]:
@@ -174,8 +192,10 @@ def implicit_integral(
     def of_one_shift(key: Array) -> Array:
         offsets = jax.random.choice(key, length, (num_views,), replace=False)
         rows = order[:, (jnp.arange(length)[:, None] + offsets) % length]
-        combined = factors[rows, views].reshape((num_blocks * length, num_views, num_sites))
-        log_ratios = implicit_log_likelihood(prior, combined).reshape(num_blocks, length)
+        shape = (num_blocks * length, num_views, num_sites)
+        scale = None if log_scale is None else log_scale[rows, views].reshape(shape)
+        log_ratios = implicit_log_likelihood(prior, factors[rows, views].reshape(shape), log_scale=scale)
+        log_ratios = log_ratios.reshape(num_blocks, length)
         if log_weights is None:
             return log_ratios
         return log_ratios + jnp.sum(log_weights[rows] + jnp.log(size), axis=-1)

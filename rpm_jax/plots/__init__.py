@@ -3,6 +3,7 @@
 from rpm_jax.plots._balls import bouncing_balls
 from rpm_jax.plots._curves import NUM_SMOOTHED, bound_history, drift, learning_curves
 from rpm_jax.plots._examples import patches_by_topic, samples_per_state
+from rpm_jax.plots._log_partition import log_partition_error
 from rpm_jax.plots._matrices import confusion_matrices, matched_columns, matrix_pair
 from rpm_jax.plots._maze import maze_map
 from rpm_jax.plots._mixtures import prior_against_mixtures
@@ -39,6 +40,7 @@ __all__ = [
     "drift",
     "labelled_points",
     "learning_curves",
+    "log_partition_error",
     "matched_columns",
     "matrix_pair",
     "maze_map",

@@ -54,6 +54,28 @@ def slim_bar(bar: Colorbar, label: str, length: float = 2.0) -> None:
     bar.ax.tick_params(labelsize=8, length=length)
 
 
+def colours_of_views(num_views: int) -> list[Any]:
+    """Colours that can be told apart for a few views, a range of them for many."""
+    if num_views <= MAX_NAMED_MIXTURES:
+        return [BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY][:num_views]
+    from matplotlib import colormaps
+
+    return list(colormaps["viridis"](np.linspace(0.0, 0.9, num_views)))
+
+
+def scale_of_views(figure: Figure, axes: Axes, num_views: int) -> None:
+    """The scale of colours of many views, beside the axes."""
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import BoundaryNorm, ListedColormap
+
+    palette = ListedColormap(colours_of_views(num_views))
+    scale = ScalarMappable(BoundaryNorm(np.arange(num_views + 1) + 0.5, num_views), palette)
+    ticks = np.arange(1, num_views + 1, -(-num_views // 10))
+    bar = figure.colorbar(scale, ax=axes, ticks=ticks, aspect=30, pad=0.02)
+    slim_bar(bar, "view $j$", length=0)
+    bar.minorticks_off()
+
+
 def lines_of_views(
     figure: Figure,
     axes: Axes,
@@ -73,24 +95,12 @@ def lines_of_views(
         together: One label for them all.
     """
     num_views = len(values)
-    if num_views <= MAX_NAMED_MIXTURES:
-        colours = [BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY]
-        for j, line in enumerate(values):
-            axes.plot(positions, line, color=colours[j], lw=1.5, zorder=3, label=named(j + 1))
-        return
-    from matplotlib import colormaps
-    from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import BoundaryNorm, ListedColormap
-
-    palette = ListedColormap(colormaps["viridis"](np.linspace(0.0, 0.9, num_views)))
-    for j, line in enumerate(values):
-        label = together if j == num_views // 2 else None
-        axes.plot(positions, line, color=palette(j), lw=1.3, zorder=3, label=label)
-    scale = ScalarMappable(BoundaryNorm(np.arange(num_views + 1) + 0.5, num_views), palette)
-    ticks = np.arange(1, num_views + 1, -(-num_views // 10))
-    bar = figure.colorbar(scale, ax=axes, ticks=ticks, aspect=30, pad=0.02)
-    slim_bar(bar, "view $j$", length=0)
-    bar.minorticks_off()
+    few = num_views <= MAX_NAMED_MIXTURES
+    for j, (line, colour) in enumerate(zip(values, colours_of_views(num_views), strict=True)):
+        label = named(j + 1) if few else together if j == num_views // 2 else None
+        axes.plot(positions, line, color=colour, lw=1.5 if few else 1.3, zorder=3, label=label)
+    if not few:
+        scale_of_views(figure, axes, num_views)
 
 
 def per_seed(function: str, argument: str, value: Any, axis: str, size: int) -> NDArray:

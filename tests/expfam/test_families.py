@@ -472,6 +472,8 @@ def test_batch_operations(case):
             np.testing.assert_allclose(actual, np.sum(a, axis=axes), rtol=1e-14, atol=1e-15)
     assert_same(family.reshape((3, 2)), [a.reshape(3, 2, *a.shape[2:]) for a in p])
     assert_same(family.reshape((-1,)), [a.reshape(6, *a.shape[2:]) for a in p])
+    rows = np.concatenate([a.reshape(2, 3, -1) for a in p], axis=-1)
+    np.testing.assert_array_equal(family.as_vectors(), rows)
     assert_same(family.moveaxis(-1, 0), [np.swapaxes(a, 0, 1) for a in p])
     assert_same(case.family.broadcast_to((2, 3)), [np.broadcast_to(a[:1], a.shape) for a in p])
     assert_same(expfam.stack([case.family, case.other], axis=-1), [np.swapaxes(a, 0, 1) for a in p])

@@ -263,9 +263,33 @@ def test_errors_of_marginals(params, marginals, message):
         rpm.ImplicitRPM(PRIOR, FACTORS, marginals=marginals).log_density(params, VIEWS)
 
 
-def test_unnormalised_factors_are_refused():
-    factors = rpm.factors.per_view(rpm.networks.MLP((6,)), kind="scaled")
-    model = rpm.ImplicitRPM(PRIOR, factors)
-    params = jax.jit(model.init)(KEY, rpm.as_data(VIEWS))
-    with pytest.raises(ValueError, match="factors must be normalised for an implicit model"):
-        jax.eval_shape(model.log_ratio, params, VIEWS)
+def test_unnormalised_factors():
+    """log_scale in the ratio, the integral and the scores; no moment penalty for them."""
+    network = rpm.networks.InputConvex((3,))
+    factors = rpm.factors.per_view(
+        rpm.networks.MLP((6,), activation=nn.tanh), kind="unnormalised", log_partition=network
+    )
+    data = rpm.as_data(gaussian_views(0, 12))
+    model = rpm.ImplicitRPM(PRIOR, factors, marginals=[log_normal, log_normal])
+
+    @jax.jit
+    def both():
+        params = model.init(KEY, data)
+        prior, own = model.prior(params), model.factors(params, data.views)
+        ratio = implicit_log_likelihood(prior, own.natural, log_scale=own.log_scale)
+        integral = implicit_integral(
+            prior, own.natural, KEY, log_scale=own.log_scale, num_blocks=20, num_shifts=4
+        )
+        bound = model.bound(params, data.batch(jnp.arange(12)), data, key=KEY)
+        scores = score_matching(lambda views: model.log_density(params, views), data.views)
+        return params, (bound, model.score_matching(params, data.views)), (ratio - integral.value + 1, scores)
+
+    params, got, expected = both()
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9), got, expected)
+    error = model.log_partition_error(params, data)
+    own = model.factors(params, data.views)
+    difference = -own.log_scale - own.natural.log_partition()
+    np.testing.assert_allclose(error.mean, difference.mean(0), rtol=1e-10)
+    penalised = rpm.ImplicitRPM(PRIOR, factors, penalty_weight=1.0)
+    with pytest.raises(ValueError, match=r"penalty_weight must be 0 for unnormalised factors.* got 1\.0"):
+        jax.eval_shape(penalised.bound, params, data.batch(jnp.arange(12)), data)

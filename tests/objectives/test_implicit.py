@@ -104,6 +104,49 @@ def test_likelihood_by_quadrature(name):
     np.testing.assert_allclose(got, want, rtol=1e-8, atol=1e-8)
 
 
+def test_unnormalised_factors_by_quadrature():
+    """log ∫ p(z) ∏_j exp(⟨η_j, t⟩ + h_j)/p(z) dz; what is missing is left out."""
+    natural, (points, weights) = SCALAR_FAMILIES["DiagonalGaussian"]
+    prior = Static(natural)
+    factors = prior.sites() + random_potentials(1, natural, (4, 3, 1), 0.7)
+    log_scale = jax.random.normal(jax.random.key(0), (4, 3, 1))
+    mask = jnp.ones((4, 3, 1), bool).at[0, 1].set(False)
+
+    @jax.jit
+    def quadrature(factors, log_scale):
+        log_prior = natural.log_prob(points)
+        base = natural.log_base_measure(points)
+        statistics = natural.sufficient_statistics(points)
+        log_factors = factors[..., 0, None].dot(statistics) + log_scale + base
+        terms = jnp.where(mask, log_factors - log_prior, 0.0)
+        return jax.nn.logsumexp(log_prior + jnp.sum(terms, axis=1), axis=1, b=weights)
+
+    got = likelihood(prior, factors, log_scale=log_scale, mask=mask)
+    np.testing.assert_allclose(got, quadrature(factors, log_scale), rtol=1e-8, atol=1e-8)
+    normalised = likelihood(prior, factors, log_scale=-factors.log_partition(), mask=mask)
+    np.testing.assert_allclose(normalised, likelihood(prior, factors, mask=mask), rtol=1e-12, atol=1e-12)
+    with pytest.raises(ValueError, match=r"log_scale must have the factors' batch shape \(4, 3, 1\), got"):
+        likelihood(prior, factors, log_scale=log_scale[0])
+
+
+def test_integral_of_unnormalised_factors():
+    """A constant h_j − (−A) = c_j multiplies the integral by exp Σ_j c_j."""
+    natural = FAMILIES["DiagonalGaussian"]
+    prior = Static(natural)
+    factors = prior.sites() + random_potentials(0, natural, (24, 2, 1), 0.3)
+    offsets = jnp.array([0.3, -0.8])[:, None]
+
+    @jax.jit
+    def both():
+        scaled = implicit_integral(
+            prior, factors, jax.random.key(0), log_scale=offsets - factors.log_partition()
+        )
+        return scaled.log_value, implicit_integral(prior, factors, jax.random.key(0)).log_value
+
+    scaled, plain = both()
+    np.testing.assert_allclose(scaled, plain - 0.5, rtol=1e-10)
+
+
 @jax.jit
 def closed_form(natural, factors):
     """A(Σ η_j − (J − 1) η0) − Σ A(η_j) + (J − 1) A(η0)."""

@@ -1,47 +1,15 @@
-"""Recognition factors: from views to natural parameters g_j(x_j), to be added to the prior's."""
+"""Factors whose natural parameters are the outputs of networks."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-from rpm_jax._checks import require_choice, require_positive_integer
-from rpm_jax.expfam import stack
-from rpm_jax.networks import Network, check_network, standardised, with_outputs
+from rpm_jax.factors._base import Recognition, natural_parameters
+from rpm_jax.networks import Network, standardised, with_outputs
 from rpm_jax.outputs import OutputMap, SiteOutputs, to_positions
-
-
-class Recognition(NamedTuple):
-    """What the factors say about some data.
-
-    Attributes:
-        potentials: g_jt(x_jt), natural parameters to be added to those of the prior's marginals, a family
-            of batch shape (n, J, T).
-        log_scale: h_jt(x_jt) of unnormalised factors exp(⟨η, t⟩ + h), shape (n, J, T); None for normalised
-            ones. η is η0 + g, or g alone where sites have one-hot statistics.
-    """
-
-    potentials: Any
-    log_scale: Array | None = None
-
-
-KINDS = ("normalised", "scaled", "unnormalised")
-
-
-@runtime_checkable
-class FactorSpec(Protocol):
-    """Recognition factors with learnable parameters."""
-
-    def init(self, key: Array, views: tuple[Array, ...], sites: Any) -> Any:
-        """The initial parameters for these views and a prior with these sites (batch shape (T,))."""
-        ...
-
-    def apply(self, params: Any, views: tuple[Array, ...], sites: Any) -> Recognition:
-        """The factors of some data."""
-        ...
 
 
 class _Group(NamedTuple):
@@ -98,8 +66,7 @@ class NetworkFactors:
         log_scale = scale.reshape(*scale.shape[:2], sites.batch_shape[-1], -1).sum(-1)
         potentials = self.output.potentials(stacked, sites)
         if self.kind == "scaled":
-            natural = potentials if sites.one_hot else potentials + sites
-            log_scale = log_scale - natural.log_partition()
+            log_scale = log_scale - natural_parameters(potentials, sites).log_partition()
         return Recognition(potentials, log_scale)
 
     def is_sitewise(self, views: tuple[Array, ...], sites: Any) -> bool:
@@ -195,92 +162,9 @@ def with_features(view: Array, positions: int) -> Array:
     return view[..., None] if view.ndim == 1 or is_scalar_sequence else view
 
 
-def per_view(
-    network: Network | Sequence[Network],
-    num_views: int | None = None,
-    *,
-    kind: str = "normalised",
-    standardise: bool = True,
-    output: OutputMap | None = None,
-) -> NetworkFactors:
-    """A network of its own for every view: η_jt(x) = η0_t + potential(g_j(x)).
-
-    Views of one shape with equal networks are evaluated as one batched computation.
-
-    Args:
-        network: One architecture for all views, or a sequence of J of them. Views (N, T) or (N, T, D) of
-            a prior with T > 1 sites reach the network as (n, T, D), so that a `PointwiseMLP` sees each time
-            alone; of views with more axes, (N, T, H, W), it sees the T images one by one; all others reach
-            it as they are. It gives as many outputs as the prior's family needs, at every
-            site, (n, T, outputs) or flattened.
-        num_views: J, checked against the data; None takes it from them.
-        kind: "normalised" factors, "scaled" ones with one more output h_j(x), f = exp(h) times a normalised
-            one, or "unnormalised", f = exp(⟨η, t⟩ + h).
-        standardise: Whether the inputs are shifted and scaled by each view's mean and deviation, feature by
-            feature for vectors, as a whole for images.
-        output: From real outputs to potentials; None: the family's own map, site by site.
-    """
-    networks = tuple(network) if isinstance(network, Sequence) else (network,)
-    return _network_factors(networks, num_views, False, kind, standardise, output)
-
-
-def shared(
-    network: Network,
-    num_views: int | None = None,
-    *,
-    kind: str = "normalised",
-    standardise: bool = True,
-    output: OutputMap | None = None,
-) -> NetworkFactors:
-    """One network with the same parameters for all views, which have to be of one shape.
-
-    Args:
-        network: As in `per_view`.
-        num_views: As in `per_view`.
-        kind: As in `per_view`.
-        standardise: Whether the inputs are shifted and scaled by the mean and deviation over all views.
-        output: As in `per_view`.
-    """
-    return _network_factors((network,), num_views, True, kind, standardise, output)
-
-
-def _network_factors(
-    networks: tuple[Any, ...],
-    num_views: int | None,
-    share: bool,
-    kind: str,
-    standardise: bool,
-    output: OutputMap | None,
-) -> NetworkFactors:
-    require_choice("kind", kind, KINDS)
-    for network in networks:
-        check_network("network", network)
-    if num_views is not None:
-        require_positive_integer("num_views", num_views)
-        if len(networks) not in (1, num_views):
-            raise ValueError(f"network must be one network or num_views = {num_views}, got {len(networks)}")
-    output = SiteOutputs() if output is None else output
-    return NetworkFactors(networks, num_views, share, kind, standardise, output)
-
-
 def _hashable(value: Any) -> bool:
     try:
         hash(value)
     except TypeError:
         return False
     return True
-
-
-def stack_views(recognitions: Sequence[Recognition]) -> Recognition:
-    """Join factors of single views, each of batch shape (n, T), to batch shape (n, J, T).
-
-    For factors that are not networks: a `FactorSpec` of one's own can return this.
-    """
-    scales = [recognition.log_scale for recognition in recognitions]
-    present = [scale for scale in scales if scale is not None]
-    if 0 < len(present) < len(scales):
-        raise ValueError("either all factors have a log_scale or none")
-    return Recognition(
-        stack([recognition.potentials for recognition in recognitions], axis=1),
-        jnp.stack(present, axis=1) if present else None,
-    )

@@ -1,0 +1,98 @@
+"""Factors of every kind, made of networks."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from rpm_jax._checks import require_choice, require_positive_integer
+from rpm_jax.factors._log_partition import LogPartitionFactors
+from rpm_jax.factors._networks import NetworkFactors
+from rpm_jax.networks import Network, check_network
+from rpm_jax.outputs import OutputMap, SiteOutputs
+
+KINDS = ("normalised", "scaled", "unnormalised")
+
+
+def per_view(
+    network: Network | Sequence[Network],
+    num_views: int | None = None,
+    *,
+    kind: str = "normalised",
+    log_partition: Network | None = None,
+    standardise: bool = True,
+    output: OutputMap | None = None,
+) -> NetworkFactors | LogPartitionFactors:
+    """A network of its own for every view: η_jt(x) = η0_t + potential(g_j(x)).
+
+    Views of one shape with equal networks are evaluated as one batched computation.
+
+    Args:
+        network: One architecture for all views, or a sequence of J of them. Views (N, T) or (N, T, D) of
+            a prior with T > 1 sites reach the network as (n, T, D), so that a `PointwiseMLP` sees each time
+            alone; of views with more axes, (N, T, H, W), it sees the T images one by one; all others reach
+            it as they are. It gives as many outputs as the prior's family needs, at every
+            site, (n, T, outputs) or flattened.
+        num_views: J, checked against the data; None takes it from them.
+        kind: "normalised" factors, "scaled" ones with one more output h_j(x), f = exp(h) times a normalised
+            one, or "unnormalised", f = exp(⟨η, t⟩ + h).
+        log_partition: A network ψ_j of the natural parameters that gives h_j in place of one more output,
+            with parameters of its own for every view: f = exp(⟨η, t⟩ − ψ_j(η)) if unnormalised, and
+            f = exp(⟨η, t⟩ − A(η) − ψ_j(η)), a correction to A that starts at (or near) zero, if scaled. It
+            maps (m, D) to (m, 1). Smooth activations suit it: η grows much in training, and ReLUs die.
+            `rpm_jax.networks.InputConvex` is convex as A is. See `LogPartitionFactors`.
+        standardise: Whether the inputs are shifted and scaled by each view's mean and deviation, feature by
+            feature for vectors, as a whole for images.
+        output: From real outputs to potentials; None: the family's own map, site by site.
+    """
+    networks = tuple(network) if isinstance(network, Sequence) else (network,)
+    return _network_factors(networks, num_views, False, kind, log_partition, standardise, output)
+
+
+def shared(
+    network: Network,
+    num_views: int | None = None,
+    *,
+    kind: str = "normalised",
+    log_partition: Network | None = None,
+    standardise: bool = True,
+    output: OutputMap | None = None,
+) -> NetworkFactors | LogPartitionFactors:
+    """One network with the same parameters for all views, which have to be of one shape.
+
+    Args:
+        network: As in `per_view`.
+        num_views: As in `per_view`.
+        kind: As in `per_view`.
+        log_partition: As in `per_view`, with the same parameters for all views.
+        standardise: Whether the inputs are shifted and scaled by the mean and deviation over all views.
+        output: As in `per_view`.
+    """
+    return _network_factors((network,), num_views, True, kind, log_partition, standardise, output)
+
+
+def _network_factors(
+    networks: tuple[Any, ...],
+    num_views: int | None,
+    share: bool,
+    kind: str,
+    log_partition: Network | None,
+    standardise: bool,
+    output: OutputMap | None,
+) -> NetworkFactors | LogPartitionFactors:
+    require_choice("kind", kind, KINDS)
+    for network in networks:
+        check_network("network", network)
+    if num_views is not None:
+        require_positive_integer("num_views", num_views)
+        if len(networks) not in (1, num_views):
+            raise ValueError(f"network must be one network or num_views = {num_views}, got {len(networks)}")
+    output = SiteOutputs() if output is None else output
+    if log_partition is None:
+        return NetworkFactors(networks, num_views, share, kind, standardise, output)
+    check_network("log_partition", log_partition)
+    if kind == "normalised":
+        raise ValueError(
+            "log_partition: normalised factors have that of their family; set kind='unnormalised' for a "
+            "network in its place, or kind='scaled' for a correction to it, got kind='normalised'"
+        )
+    normalised = NetworkFactors(networks, num_views, share, "normalised", standardise, output)
+    return LogPartitionFactors(normalised, log_partition, kind == "scaled", share)
