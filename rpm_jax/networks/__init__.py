@@ -11,6 +11,7 @@ from rpm_jax.networks._base import (
     with_outputs,
 )
 from rpm_jax.networks._convolution import Conv, max_pool
+from rpm_jax.networks._graph import GraphNetwork, normalised_adjacency
 from rpm_jax.networks._modules import CNN, MLP, PointwiseMLP
 
 __all__ = [
@@ -18,12 +19,14 @@ __all__ = [
     "MLP",
     "CombinedViews",
     "Conv",
+    "GraphNetwork",
     "Network",
     "PointwiseMLP",
     "Standardised",
     "check_network",
     "concatenated",
     "max_pool",
+    "normalised_adjacency",
     "stacked",
     "standardised",
     "with_outputs",

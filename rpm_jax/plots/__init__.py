@@ -1,5 +1,6 @@
 """Figures of data, recovered latents and fits; none touches matplotlib's global state."""
 
+from rpm_jax.plots._angles import circle_graphs, recovered_angles, sorted_adjacency
 from rpm_jax.plots._balls import bouncing_balls
 from rpm_jax.plots._curves import NUM_SMOOTHED, bound_history, drift, learning_curves
 from rpm_jax.plots._examples import patches_by_topic, samples_per_state
@@ -35,6 +36,7 @@ __all__ = [
     "VERMILION",
     "bouncing_balls",
     "bound_history",
+    "circle_graphs",
     "confusion_matrices",
     "drift",
     "labelled_points",
@@ -44,6 +46,8 @@ __all__ = [
     "maze_map",
     "patches_by_topic",
     "prior_against_mixtures",
+    "recovered_angles",
     "samples_per_state",
+    "sorted_adjacency",
     "topic_proportions",
 ]
