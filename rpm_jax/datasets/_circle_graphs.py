@@ -117,8 +117,8 @@ def circle_graphs(
         peak: a.
         background: b.
         spacing: "stratified": one uniform angle in each of T equal arcs; "independent": uniform angles. A
-            model with a uniform prior finds where a node is among the others, which tells an angle only as far
-            as the nodes fill the circle evenly: independent ones leave an error of the order 1/√T.
+            model with a uniform prior finds where a node is among the others, which tells an angle only as
+            far as the nodes fill the circle evenly: independent ones leave an error of the order 1/√T.
 
     Returns:
         The graphs and the angles.

@@ -49,7 +49,7 @@ class GraphNetwork(_OpenOutputs):
 
     hidden: Sequence[int] = (20,)
     num_outputs: int | None = None
-    num_features: int = 8
+    num_features: int = 16
     num_rounds: int = 1
     activation: Callable[[Array], Array] = nn.relu
 

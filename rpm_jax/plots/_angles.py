@@ -100,7 +100,7 @@ def circle_graphs(
     weights = array(name, "adjacency", adjacency, ("T", "T"), (true.size, true.size))
     names = names_of(name, "titles", titles, 2, titles)
 
-    figure = new_figure(6.4, 3.4)
+    figure = new_figure(6.4, 3.6)
     for axes, positions, title in zip(figure.subplots(1, 2), (true, found), names, strict=True):
         _draw_graph(axes, weights, positions, true)
         axes.set_title(title, fontsize=10)
