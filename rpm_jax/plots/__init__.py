@@ -21,6 +21,7 @@ from rpm_jax.plots._style import (
     SKY,
     VERMILION,
 )
+from rpm_jax.plots._tightness import gap_parts, likelihood_estimates, mixture_divergences
 
 __all__ = [
     "BLACK",
@@ -39,11 +40,14 @@ __all__ = [
     "circle_graphs",
     "confusion_matrices",
     "drift",
+    "gap_parts",
     "labelled_points",
     "learning_curves",
+    "likelihood_estimates",
     "matched_columns",
     "matrix_pair",
     "maze_map",
+    "mixture_divergences",
     "patches_by_topic",
     "prior_against_mixtures",
     "recovered_angles",
