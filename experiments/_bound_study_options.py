@@ -36,7 +36,7 @@ class Data:
 class Model:
     """The recognition-parametrised models, with one Gaussian latent."""
 
-    variants: tuple[str, ...] = tuple(VARIANTS)
+    variants: tuple[str, ...] = ("conjugate", "shifted", "saturated", "importance")
     """Which models: conjugate, with the posterior as ξ; shifted or free, the same with such ξ; amortized or
     saturated, other posteriors; importance, conjugate and trained by importance-weighted bounds."""
     hidden: tuple[int, ...] = (20, 20)
