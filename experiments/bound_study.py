@@ -168,16 +168,17 @@ def draw_log_ratios(model: rpm.RPM, params: Any, data: rpm.Data, key: Any, numbe
 
 
 def table(options: Options, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
-    """For each data set and variant, medians over seeds, and all values."""
+    """For each data set and variant, medians over seeds, and all values of several."""
     results: dict[str, Any] = {}
     for d, title in enumerate(titles(options)):
         results[title] = {}
         for v, variant in enumerate(options.model.variants):
             values = {field: arrays[field][d, v] for field in Measured._fields}
             results[title][variant] = {
-                **{field: np.median(each, axis=0).tolist() for field, each in values.items()},
-                "per_seed": {field: each.tolist() for field, each in values.items()},
+                field: np.median(each, axis=0).tolist() for field, each in values.items()
             }
+            if options.training.seeds > 1:
+                results[title][variant]["per_seed"] = {field: each.tolist() for field, each in values.items()}
     return results
 
 

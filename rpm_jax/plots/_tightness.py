@@ -186,6 +186,9 @@ def _label_first_column(panels: NDArray, label: str) -> None:
 
 
 def _model_axis(axes: Axes, places: NDArray, labels: list[str], *, shown: bool) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    axes.xaxis.set_major_locator(MaxNLocator(4))
     axes.set_yticks(places, labels if shown else [""] * len(labels))
     axes.invert_yaxis()
     axes.axvline(0.0, color=BLACK, lw=0.8)
