@@ -1,4 +1,4 @@
-"""Data with a known latent: a position, a place, a label, proportions."""
+"""Data with a known latent: a position, a place, a label, proportions, angles."""
 
 from rpm_jax.datasets._bouncing_balls import (
     BouncingBalls,
@@ -7,6 +7,7 @@ from rpm_jax.datasets._bouncing_balls import (
     textured_balls,
     textured_pixel_moments,
 )
+from rpm_jax.datasets._circle_graphs import CircleGraphs, circle_edge_probability, circle_graphs
 from rpm_jax.datasets._digits import load_digits
 from rpm_jax.datasets._idx import read_idx
 from rpm_jax.datasets._labelled_images import LabelledImages, hold_out
@@ -18,11 +19,14 @@ from rpm_jax.datasets._variations import coloured, rotated
 
 __all__ = [
     "BouncingBalls",
+    "CircleGraphs",
     "LabelledImages",
     "MazeWalk",
     "Peers",
     "TextureSets",
     "TexturedPixelMoments",
+    "circle_edge_probability",
+    "circle_graphs",
     "coloured",
     "download_mnist",
     "hold_out",

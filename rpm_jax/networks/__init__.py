@@ -12,6 +12,7 @@ from rpm_jax.networks._base import (
     with_outputs,
 )
 from rpm_jax.networks._convolution import Conv, max_pool
+from rpm_jax.networks._graph import GraphNetwork, normalised_adjacency
 from rpm_jax.networks._input_convex import InputConvex
 from rpm_jax.networks._modules import CNN, MLP, PointwiseMLP
 
@@ -20,6 +21,7 @@ __all__ = [
     "MLP",
     "CombinedViews",
     "Conv",
+    "GraphNetwork",
     "InputConvex",
     "Network",
     "PointwiseMLP",
@@ -27,6 +29,7 @@ __all__ = [
     "check_network",
     "concatenated",
     "max_pool",
+    "normalised_adjacency",
     "stacked",
     "standardised",
     "starting_at_zero",

@@ -1,5 +1,6 @@
 """Figures of data, recovered latents and fits; none touches matplotlib's global state."""
 
+from rpm_jax.plots._angles import circle_graphs, recovered_angles, sorted_adjacency
 from rpm_jax.plots._balls import bouncing_balls
 from rpm_jax.plots._curves import NUM_SMOOTHED, bound_history, drift, learning_curves
 from rpm_jax.plots._examples import patches_by_topic, samples_per_state
@@ -21,6 +22,7 @@ from rpm_jax.plots._style import (
     SKY,
     VERMILION,
 )
+from rpm_jax.plots._tightness import gap_parts, likelihood_estimates, mixture_divergences
 
 __all__ = [
     "BLACK",
@@ -36,16 +38,22 @@ __all__ = [
     "VERMILION",
     "bouncing_balls",
     "bound_history",
+    "circle_graphs",
     "confusion_matrices",
     "drift",
+    "gap_parts",
     "labelled_points",
     "learning_curves",
+    "likelihood_estimates",
     "log_partition_error",
     "matched_columns",
     "matrix_pair",
     "maze_map",
+    "mixture_divergences",
     "patches_by_topic",
     "prior_against_mixtures",
+    "recovered_angles",
     "samples_per_state",
+    "sorted_adjacency",
     "topic_proportions",
 ]

@@ -11,6 +11,7 @@ from rpm_jax.priors._base import Posterior, Prior, PriorSpec, SitePosterior
 from rpm_jax.priors._gaussian_process import GaussianProcess, GaussianProcessPosterior
 from rpm_jax.priors._hidden_markov import HiddenMarkov, HiddenMarkovPosterior, TransitionCounts
 from rpm_jax.priors._hidden_markov_spec import hidden_markov
+from rpm_jax.priors._independent import Independent
 from rpm_jax.priors._specs import (
     as_spec,
     fixed,
@@ -30,6 +31,7 @@ __all__ = [
     "GaussianProcessPosterior",
     "HiddenMarkov",
     "HiddenMarkovPosterior",
+    "Independent",
     "Posterior",
     "Prior",
     "PriorSpec",

@@ -108,6 +108,20 @@ class SitePosterior:
         return self.sites.sample(key, shape)
 
 
+def check_single(prior: str, natural: Any) -> None:
+    """Raise unless `natural` is one distribution of an exponential family, not a batch."""
+    if not isinstance(natural, ExponentialFamily):
+        raise TypeError(
+            f"{prior}: natural must be a member of an exponential family (rpm_jax.expfam), got "
+            f"{type(natural).__name__}"
+        )
+    if natural.batch_shape != ():
+        raise ValueError(
+            f"{prior}: natural must be a single distribution without batch axes, got batch shape "
+            f"{natural.batch_shape}"
+        )
+
+
 def check_potentials(prior: str, potentials: Any, sites: ExponentialFamily) -> None:
     """Raise where potentials do not belong to the prior's sites: family, number of sites, event shape."""
     if type(potentials) is not type(sites):

@@ -4,7 +4,7 @@ from jax import Array
 
 from rpm_jax._pytree import pytree_dataclass
 from rpm_jax.expfam import ExponentialFamily
-from rpm_jax.priors._base import SitePosterior, check_potentials
+from rpm_jax.priors._base import SitePosterior, check_potentials, check_single
 
 
 @pytree_dataclass
@@ -19,16 +19,7 @@ class Static:
 
     def __post_init__(self) -> None:
         """Check that there is one distribution, not a batch."""
-        if not isinstance(self.natural, ExponentialFamily):
-            raise TypeError(
-                f"Static: natural must be a member of an exponential family (rpm_jax.expfam), got "
-                f"{type(self.natural).__name__}"
-            )
-        if self.natural.batch_shape != ():
-            raise ValueError(
-                f"Static: natural must be a single distribution without batch axes, got batch shape "
-                f"{self.natural.batch_shape}"
-            )
+        check_single("Static", self.natural)
 
     def sites(self) -> ExponentialFamily:
         """The prior itself with a site axis, batch shape (1,)."""

@@ -16,6 +16,7 @@ BATCH = 3
 
 SPECS = {
     **{f"static {name}": priors.static(family) for name, family in FAMILIES.items()},
+    "independent": priors.fixed(priors.Independent(FAMILIES["VonMises"], 4)),
     "rbf": priors.gaussian_process(TIMES, num_latents=2),
     "tridiagonal": priors.tridiagonal_gaussian_process(4, num_latents=2),
     "joint": priors.joint_gaussian_process(TIMES),
@@ -135,6 +136,15 @@ def test_static_errors():
         priors.Static(DiagonalGaussian(np.zeros((2, 1)), -np.ones((2, 1))))
     with pytest.raises(ValueError, match="natural must be a valid DiagonalGaussian"):
         priors.static(DiagonalGaussian(np.zeros(1), np.ones(1)))
+
+
+def test_independent_errors():
+    with pytest.raises(TypeError, match=r"Independent: natural must be a member of an exponential family"):
+        priors.Independent([1.0], 3)
+    with pytest.raises(ValueError, match=r"Independent: natural .* got batch shape \(2,\)"):
+        priors.Independent(DiagonalGaussian(np.zeros((2, 1)), -np.ones((2, 1))), 3)
+    with pytest.raises(ValueError, match="Independent: num_sites must be a positive integer, got 0"):
+        priors.Independent(FAMILIES["VonMises"], 0)
 
 
 @pytest.mark.parametrize("prior", ["static DiagonalGaussian", "rbf"])
