@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 
-from rpm_jax.networks._modules import PointwiseMLP, _OpenOutputs
+from rpm_jax.networks._modules import PointwiseMLP, OpenOutputs
 
 
 def normalised_adjacency(adjacency: Array) -> Array:
@@ -24,7 +24,7 @@ def normalised_adjacency(adjacency: Array) -> Array:
     return scale[..., :, None] * without_loops * scale[..., None, :]
 
 
-class GraphNetwork(_OpenOutputs):
+class GraphNetwork(OpenOutputs):
     """Each node's outputs, from learned embeddings of the nodes that walks from it lead to.
 
         h_r = √T (Â^r − diag Â^r) E,   Â = D^{-1/2} A D^{-1/2},   r = 1..R;   outputs_t = MLP(h_1t, ..., h_Rt)
