@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -48,9 +48,9 @@ class Variant:
         """Whether what is fitted is a lower bound."""
         return not self.is_implicit and not self.is_discrete
 
-    @property
+    @cached_property
     def with_mixtures(self) -> rpm.RPM:
-        """The `RPM` of the same prior and factors, which knows F_j."""
+        """The `RPM` of the same prior and factors, which knows F_j; compiled for once."""
         if not self.is_implicit:
             return self.model
         return rpm.RPM(self.model.core.prior_spec, self.model.core.factor_spec)

@@ -17,7 +17,7 @@ import numpy as np
 import rpm_jax as rpm
 from experiments import _run, _seeds
 from experiments._cli import given
-from experiments._copula_grid import Grid, divergence, log_independent, quantile_grid
+from experiments._copula_grid import NUM_NODES, Grid, divergence, log_independent, quantile_grid
 from experiments._copula_models import Variant, build
 from experiments._copula_options import (
     CORRELATION,
@@ -171,7 +171,7 @@ def score_truth(
     Returns:
         The scores, and by variant the log-ratios of the first data set's fit at the `drawn_pairs`.
     """
-    grid = quantile_grid(truth.pair.marginals)
+    grid = quantile_grid(truth.pair.marginals, NUM_NODES)
     log_true = true_log_ratio(truth.pair, grid.pairs)
     of_truth = [float(true_log_ratio(truth.pair, views).mean()) for views in truth.held_out]
     found, drawn = {}, {}

@@ -46,6 +46,7 @@ def done(tmp_path_factory):
     directory = tmp_path_factory.mktemp("copula") / "run"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(copula, "NUM_DRAWN", 6)
+        patch.setattr(copula, "NUM_NODES", 8)
         assert copula.main([*TINY, "--output", str(directory)]) == 0
     return directory
 
