@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 
-from rpm_jax.networks._modules import PointwiseMLP, OpenOutputs
+from rpm_jax.networks._modules import OpenOutputs, PointwiseMLP
 
 
 def normalised_adjacency(adjacency: Array) -> Array:

@@ -3,11 +3,13 @@
 from rpm_jax.plots._angles import circle_graphs, recovered_angles, sorted_adjacency
 from rpm_jax.plots._balls import bouncing_balls
 from rpm_jax.plots._curves import NUM_SMOOTHED, bound_history, drift, learning_curves
+from rpm_jax.plots._densities import density_maps
 from rpm_jax.plots._examples import patches_by_topic, samples_per_state
+from rpm_jax.plots._factors import factor_moments, factor_states
 from rpm_jax.plots._log_partition import log_partition_error
 from rpm_jax.plots._matrices import confusion_matrices, matched_columns, matrix_pair
 from rpm_jax.plots._maze import maze_map
-from rpm_jax.plots._mixtures import prior_against_mixtures
+from rpm_jax.plots._mixtures import mixtures_by_model, prior_against_mixtures
 from rpm_jax.plots._points import labelled_points
 from rpm_jax.plots._proportions import topic_proportions
 from rpm_jax.plots._style import (
@@ -40,7 +42,10 @@ __all__ = [
     "bound_history",
     "circle_graphs",
     "confusion_matrices",
+    "density_maps",
     "drift",
+    "factor_moments",
+    "factor_states",
     "gap_parts",
     "labelled_points",
     "learning_curves",
@@ -50,6 +55,7 @@ __all__ = [
     "matrix_pair",
     "maze_map",
     "mixture_divergences",
+    "mixtures_by_model",
     "patches_by_topic",
     "prior_against_mixtures",
     "recovered_angles",

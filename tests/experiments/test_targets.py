@@ -43,3 +43,30 @@ def test_textures_from_sets_of_patches(tmp_path):
     assert metrics["accuracy_train"] > 0.95
     assert metrics["accuracy_heldout"] > 0.95
     assert metrics["proportions_error_heldout"] < 0.1
+
+
+@pytest.mark.slow
+def test_densities_of_pairs(tmp_path):
+    """Independence would have a divergence of 0.63 nats; N = 1000 leaves about 0.02 to chance."""
+    command = [sys.executable, "-m", "experiments.copula", "--seeds", "3", "--num-held-out", "1000"]
+    command += ["--quiet", "--no-figures", "--output", str(tmp_path)]
+    subprocess.run(command, cwd=ROOT, check=True, timeout=900)
+    (truth,) = json.loads((tmp_path / "metrics.json").read_text())["truths"]
+    assert truth["kl_independent"] > 0.6
+    found = truth["variants"]
+    for name, most in (("gaussian", 0.03), ("implicit", 0.03), ("unnormalised", 0.04), ("discrete", 0.06)):
+        assert 0 < found[name]["kl"] < most
+        assert found[name]["bound_heldout"] <= found[name]["log_likelihood_heldout"]
+        assert abs(found[name]["mass"] - 1.0) < 0.02
+
+
+@pytest.mark.slow
+def test_mutual_information(tmp_path):
+    command = [sys.executable, "-m", "experiments.copula", "--correlation", "0.3", "0.6", "0.85"]
+    command += ["-N", "5000", "--seeds", "5", "--variants", "implicit", "--num-steps", "3000"]
+    command += ["--quiet", "--no-figures", "--output", str(tmp_path)]
+    subprocess.run(command, cwd=ROOT, check=True, timeout=1800)
+    for truth in json.loads((tmp_path / "metrics.json").read_text())["truths"]:
+        exact = truth["mutual_information"]
+        found = truth["variants"]["implicit"]["mutual_information"]
+        assert abs(found - exact) < max(0.1 * exact, 0.01)
