@@ -17,6 +17,9 @@ from experiments._copula_options import IMPLICIT_BATCH_SIZE, NUM_STATES, Model
 
 ACTIVATIONS: Mapping[str, Callable[[Array], Array]] = {"tanh": nn.tanh, "relu": nn.relu}
 
+LOG_PARTITION_HIDDEN = (20, 20)
+"""Units of each hidden layer of a learned log-partition."""
+
 LATENT_RANGE, NUM_LATENTS = 4.0, 401
 """Standard deviations of the prior on either side that a latent is drawn over, and at how many values."""
 
@@ -135,9 +138,9 @@ def build(name: str, wanted: Model, marginals: Any) -> Variant:
     return BUILDERS[name](wanted, marginals)
 
 
-def _gaussian(wanted: Model, marginals: Any, kind: str = "normalised") -> Variant:
+def _gaussian(wanted: Model, marginals: Any, **factor_options: Any) -> Variant:
     del marginals
-    return Variant(rpm.RPM(_normal_prior(), _factors(wanted, kind)), {})
+    return Variant(rpm.RPM(_normal_prior(), _factors(wanted, **factor_options)), {})
 
 
 def _discrete(wanted: Model, marginals: Any) -> Variant:
@@ -160,7 +163,17 @@ def _score(wanted: Model, marginals: Any) -> Variant:
 
 
 def _unnormalised(wanted: Model, marginals: Any) -> Variant:
-    return _gaussian(wanted, marginals, "unnormalised")
+    return _gaussian(wanted, marginals, kind="unnormalised")
+
+
+def _learned(wanted: Model, marginals: Any) -> Variant:
+    log_partition = rpm.networks.MLP(LOG_PARTITION_HIDDEN, activation=nn.softplus)
+    return _gaussian(wanted, marginals, kind="unnormalised", log_partition=log_partition)
+
+
+def _convex(wanted: Model, marginals: Any) -> Variant:
+    log_partition = rpm.networks.InputConvex(LOG_PARTITION_HIDDEN)
+    return _gaussian(wanted, marginals, kind="unnormalised", log_partition=log_partition)
 
 
 BUILDERS: Mapping[str, Callable[[Model, Any], Variant]] = {
@@ -169,6 +182,8 @@ BUILDERS: Mapping[str, Callable[[Model, Any], Variant]] = {
     "implicit": _implicit,
     "score": _score,
     "unnormalised": _unnormalised,
+    "learned": _learned,
+    "convex": _convex,
 }
 
 
@@ -176,9 +191,9 @@ def _normal_prior() -> Any:
     return rpm.priors.static(rpm.expfam.DiagonalGaussian(jnp.zeros(1), -0.5 * jnp.ones(1)), learnable=True)
 
 
-def _factors(wanted: Model, kind: str = "normalised") -> Any:
+def _factors(wanted: Model, **options: Any) -> Any:
     network = rpm.networks.MLP(wanted.hidden, activation=ACTIVATIONS[wanted.activation])
-    return rpm.factors.per_view(network, kind=kind)
+    return rpm.factors.per_view(network, **options)
 
 
 def _itself(views: Any) -> Any:

@@ -14,7 +14,7 @@ CORRELATION = (-0.85,)
 RATES, LOCATIONS, SCALES = (1.0, 0.5), (-1.5, -0.5), (1.0, 2.0)
 LATENT_SCALE, NOISE = 1.0, 0.1
 NUM_STATES = 10
-Name: TypeAlias = Literal["gaussian", "discrete", "implicit", "score", "unnormalised"]
+Name: TypeAlias = Literal["gaussian", "discrete", "implicit", "score", "unnormalised", "learned", "convex"]
 DEFAULT_VARIANTS: tuple[Name, ...] = ("gaussian", "discrete", "implicit", "unnormalised")
 
 IMPLICIT_BATCH_SIZE = 250
@@ -84,7 +84,8 @@ class Model:
 
     variants: tuple[Name, ...] = DEFAULT_VARIANTS
     """Which models: a Gaussian latent with the inner bound, a discrete one, the implicit model by maximum
-    likelihood or by score matching, and unnormalised Gaussian factors."""
+    likelihood or by score matching, and unnormalised Gaussian factors: with a scale that is free, or with a
+    log-partition that is learned, by any network or by an input-convex one."""
     num_states: Annotated[
         int | None,
         optional("K, states of the discrete latent.", f"{NUM_STATES}", metavar="K", aliases=["-K"]),

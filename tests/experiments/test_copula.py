@@ -162,6 +162,8 @@ def test_nothing_is_passed_on_that_was_not_given():
     for name, expected in (
         ("gaussian", {}),
         ("unnormalised", {}),
+        ("learned", {}),
+        ("convex", {}),
         ("discrete", {}),
         ("implicit", {"batch_size": 250, "components": "batch"}),
     ):
