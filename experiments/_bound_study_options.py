@@ -21,7 +21,7 @@ LIBRARY_DEFAULTS: dict[str, Any] = {
 class Data:
     """Pairs of numbers."""
 
-    size: Annotated[int, tyro.conf.arg(aliases=["-N"])] = 100
+    size: Annotated[int, tyro.conf.arg(aliases=["-N"])] = 60
     """N, pairs to fit, on which the bound is studied."""
     cases: tuple[str, ...] = ("gaussian", "tanh", "bimodal")
     """What they are drawn from: gaussian, one for each correlation; tanh, noisy z and a saturating function
