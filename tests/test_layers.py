@@ -10,7 +10,7 @@ import pytest
 ROOT = pathlib.Path(__file__).parents[1]
 PACKAGE = ROOT / "rpm_jax"
 
-TOOLS = {"_checks", "_devices", "_linalg", "_pytree"}
+TOOLS = {"_checks", "_devices", "_factorise", "_linalg", "_products", "_pytree"}
 LAYERS = [
     {"expfam"},
     {"priors"},
