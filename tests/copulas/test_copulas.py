@@ -65,15 +65,16 @@ def test_density_integrates_to_one(name):
 def test_samples(name):
     """Uniform marginals by Kolmogorov-Smirnov, and E[log c] = total correlation, D = 3."""
     copula = TRIPLES[name]
-    draws = jax.jit(lambda: copula.sample(KEY, (4000,)))()
-    assert draws.lower.shape == (4000, 3)
+    number = 1000 if name == "Student" else 4000  # its quantiles are slower
+    draws = jax.jit(lambda: copula.sample(KEY, (number,)))()
+    assert draws.lower.shape == (number, 3)
     np.testing.assert_allclose(draws.lower + draws.upper, 1.0, atol=1e-12)
     for column in np.asarray(draws.lower).T:
         assert stats.kstest(column, "uniform").pvalue > 0.01
     log_density = jax.jit(copula.log_density)(draws)
-    error = log_density.std() / np.sqrt(4000)
+    error = log_density.std() / np.sqrt(number)
     assert abs(log_density.mean() - copula.total_correlation()) < 4 * error
-    assert error < 0.02
+    assert error < 0.04
 
 
 @pytest.mark.slow
@@ -119,9 +120,9 @@ def test_student_quantiles(freedom):
     z = jax.jit(lambda p: lower_quantile(p, freedom))(p)
     np.testing.assert_allclose(z[1:], stats.t.ppf(p[1:], freedom), rtol=1e-9, atol=1e-15)
     np.testing.assert_allclose(lower_tail(z, freedom), p, rtol=1e-10)
-    slope = jax.vmap(jax.grad(lambda p: lower_quantile(p, freedom)))(p[2:])
+    slope = jax.jit(jax.vmap(jax.grad(lambda p: lower_quantile(p, freedom))))(p[2:])
     np.testing.assert_allclose(slope, 1 / stats.t.pdf(z[2:], freedom), rtol=1e-8)
-    single = lower_quantile(jnp.asarray(p[2:], jnp.float32), freedom)
+    single = jax.jit(lambda p: lower_quantile(p, freedom))(jnp.asarray(p[2:], jnp.float32))
     assert single.dtype == jnp.float32
     np.testing.assert_allclose(single, z[2:], rtol=2e-5, atol=1e-6)
 

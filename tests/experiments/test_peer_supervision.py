@@ -67,8 +67,8 @@ def test_the_same_seed_gives_the_same_numbers(done, tmp_path):
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["--local-states", "2", "3", "--views", "rotated-coloured"],
-        ["--joint", "--batch-size", "8"],
+        pytest.param(["--local-states", "2", "3", "--views", "rotated-coloured"], marks=pytest.mark.slow),
+        pytest.param(["--joint", "--batch-size", "8"], marks=pytest.mark.slow),
         pytest.param(["--latent", "gaussian", "-J", "3", "--batch-size", "8"], marks=pytest.mark.slow),
         ["--queue", "16", "--batch-size", "8", "--networks", "separate", "--learn-prior"],
     ],
