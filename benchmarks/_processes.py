@@ -36,10 +36,20 @@ def peak_memory() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / MIB
 
 
+HOST_DEVICES = "--xla_force_host_platform_device_count"
+"""An XLA flag: how many devices the processor counts as."""
+
+
 def worker_environment(**more: str) -> dict[str, str]:
     """Environment variables of a worker: no cache of compiled programs, and the processor alone."""
     kept = {name: value for name, value in os.environ.items() if name != "JAX_COMPILATION_CACHE_DIR"}
     return {**kept, "JAX_PLATFORMS": "cpu", **more}
+
+
+def device_environment(devices: int) -> dict[str, str]:
+    """That of a worker which sees its processor as so many devices, at least one."""
+    flags = [flag for flag in os.environ.get("XLA_FLAGS", "").split() if not flag.startswith(HOST_DEVICES)]
+    return worker_environment(XLA_FLAGS=" ".join([*flags, f"{HOST_DEVICES}={max(1, devices)}"]))
 
 
 class WorkerError(RuntimeError):

@@ -77,7 +77,7 @@ def bound(case: Case, model: rpm.RPM, params: dict, views: list[np.ndarray], ind
 
 
 def train(case: Case, views: list[np.ndarray], made: Callable[[int], None]) -> None:
-    """Train without end by `rpm.fit` with its defaults.
+    """Train without end by `rpm.fit` with its defaults, over all devices if there are several.
 
     Args:
         case: The case.
@@ -91,5 +91,6 @@ def train(case: Case, views: list[np.ndarray], made: Callable[[int], None]) -> N
         num_steps=10**6,
         batch_size=case.batch_size,
         steps_per_call=STEPS_PER_CALL,
+        mesh=jax.make_mesh((jax.device_count(),), ("data",)) if jax.device_count() > 1 else None,
         callback=lambda progress: made(STEPS_PER_CALL),
     )

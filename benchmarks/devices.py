@@ -1,8 +1,9 @@
 """Time training steps of `rpm_jax.fit` on meshes of several host devices.
 
-Host devices, made by `XLA_FLAGS=--xla_force_host_platform_device_count`, share the same cores: a step cannot
-become faster by them. What is shown is the overhead of spreading data, components and minibatches: how much
-longer the same work takes in parts that exchange tilts, log-integrals and gradients. The model is temporal,
+Host devices, made by `XLA_FLAGS=--xla_force_host_platform_device_count`, share the same cores. One for each
+core can be faster than none, where XLA's own threads leave cores idle; more only show the overhead of
+spreading data, components and minibatches: how much longer the same work takes in parts that exchange tilts,
+log-integrals and gradients. The model is temporal,
 with T = 50, J = 10 and continuous inputs. Each number of devices trains in a process of its own; all take
 turns, round by round. "devices" 0 is a fit without a mesh. "MiB" is the peak of resident memory beyond that
 after the data are made.
@@ -15,10 +16,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any
 
-from benchmarks._processes import Worker, WorkerError, worker_environment
+from benchmarks._processes import Worker, WorkerError, device_environment
 from benchmarks._report import Column, parser_of, print_table, require_at_least, write_report
-
-FLAG = "--xla_force_host_platform_device_count"
 
 COLUMNS = (
     Column("devices", "devices", "7"),
@@ -30,12 +29,6 @@ COLUMNS = (
     Column("/ first", "relative", "8.2f"),
     Column("MiB", "peak_mib", "7.0f"),
 )
-
-
-def environment(devices: int) -> dict[str, str]:
-    """A worker's environment variables, with so many host devices in the place of any other number."""
-    flags = [flag for flag in os.environ.get("XLA_FLAGS", "").split() if not flag.startswith(FLAG)]
-    return worker_environment(XLA_FLAGS=" ".join([*flags, f"{FLAG}={max(1, devices)}"]))
 
 
 def measure(
@@ -58,7 +51,7 @@ def measure(
         workers, first = {}, {}
         for number in numbers:
             worker = Worker(
-                "benchmarks._devices_worker", str(number), *fixed, environment=environment(number)
+                "benchmarks._devices_worker", str(number), *fixed, environment=device_environment(number)
             )
             workers[number] = stack.enter_context(worker)
             first[number] = workers[number].ask(steps=1)["seconds"]

@@ -12,7 +12,8 @@ round by round. A step is all of it: minibatch, bound, gradient, update.
 
 - rpm_jax: `rpm.fit` with its defaults (standardised inputs, Adam with a schedule and clipped gradients), its
   rounds are further steps of one fit. "compile s" is what a user waits before steps begin: initialisation,
-  tracing and compilation; a dash where the first 20 steps, which come with it, take longer than that.
+  tracing and compilation; a dash where the first 20 steps, which come with it, take longer than that. With
+  --devices D it takes a mesh of D host devices, which share the cores.
 - torchRPM: `training_step` with `DataLoader` and `torch.optim.Adam`, as its scripts and its example notebook
   call it, at the better of one thread and as many as there are cores. "first s" is its first step.
 - "CPU ms": milliseconds of all cores together, which other load on the machine hardly changes.
@@ -40,7 +41,7 @@ from typing import Any
 
 import jax
 
-from benchmarks._processes import Worker, WorkerError, worker_environment
+from benchmarks._processes import Worker, WorkerError, device_environment, worker_environment
 from benchmarks._report import Column, parser_of, print_table, require_at_least, write_report
 from benchmarks._torchrpm_cases import CASES
 
@@ -75,7 +76,7 @@ def difference(bounds: Mapping[str, float]) -> float:
     return abs(ours - theirs) / max(abs(ours), abs(theirs), sys.float_info.min)
 
 
-def measure(name: str, clone: pathlib.Path, rounds: int, seconds: float) -> dict[str, Any]:
+def measure(name: str, clone: pathlib.Path, rounds: int, seconds: float, devices: int = 1) -> dict[str, Any]:
     """Compare and time a case.
 
     Args:
@@ -83,6 +84,7 @@ def measure(name: str, clone: pathlib.Path, rounds: int, seconds: float) -> dict
         clone: torchRPM's folder.
         rounds: How often each library takes its turn.
         seconds: About how long a turn lasts.
+        devices: Host devices that rpm_jax spreads the fit over.
 
     Returns:
         The case's results, with "refused" and without times if the bounds differ.
@@ -108,7 +110,8 @@ def measure(name: str, clone: pathlib.Path, rounds: int, seconds: float) -> dict
         theirs = stack.enter_context(Worker(module, "theirs", *arguments, environment=worker_environment()))
         first_step = theirs.ask(steps=1)
         threads = best_threads(theirs, seconds)
-        ours = stack.enter_context(Worker(module, "ours", *arguments, environment=worker_environment()))
+        environment = device_environment(devices)
+        ours = stack.enter_context(Worker(module, "ours", *arguments, environment=environment))
         first_call = ours.ask(steps=1)
         workers = {"ours": ours, "theirs": theirs}
         steps = {side: math.ceil(seconds / per_step(worker.ask(steps=1))) for side, worker in workers.items()}
@@ -206,8 +209,14 @@ def main(options: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--rounds", type=int, default=7, help="turns of each (default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=1.0, help="of a turn (default: %(default)s)")
+    parser.add_argument(
+        "--devices",
+        type=int,
+        default=1,
+        help="host devices that rpm_jax spreads a fit over, such as one for each core (default: %(default)s)",
+    )
     arguments = parser.parse_args(options)
-    require_at_least(parser, arguments, 1, "rounds")
+    require_at_least(parser, arguments, 1, "rounds", "devices")
     require_at_least(parser, arguments, 0.01, "seconds")
     clone = check_clone(parser, arguments.torchrpm)
     jax.config.update("jax_platforms", "cpu")
@@ -215,7 +224,7 @@ def main(options: Sequence[str] | None = None) -> int:
     def rows() -> Iterator[dict[str, Any]]:
         for name in arguments.cases:
             try:
-                result = measure(name, clone, arguments.rounds, arguments.seconds)
+                result = measure(name, clone, arguments.rounds, arguments.seconds, arguments.devices)
             except WorkerError as error:
                 result = {"name": name, "refused": f"{name}: failed: {error}"}
             if "refused" in result:
