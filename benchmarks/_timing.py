@@ -25,17 +25,24 @@ def timed(run: Callable[[], object]) -> Elapsed:
     return Elapsed(time.perf_counter() - start, time.process_time() - used)
 
 
-def alternate(runs: Sequence[Callable[[], object]], rounds: int) -> list[list[Elapsed]]:
+def alternate(runs: Sequence[Callable[[], object]], rounds: int, pause: float = 0.0) -> list[list[Elapsed]]:
     """Call all functions once a round, one after the other, so that all meet the same load.
 
     Args:
         runs: Functions that return when their work is done.
         rounds: How often each is called.
+        pause: Seconds of rest before each call, which are not counted: threads that wait for more work of the
+            function before, and take its cores from the next one, have gone to sleep then.
 
     Returns:
         For each function its `rounds` times.
     """
-    turns = [[timed(run) for run in runs] for _ in range(rounds)]
+
+    def rested(run: Callable[[], object]) -> Elapsed:
+        time.sleep(pause)
+        return timed(run)
+
+    turns = [[rested(run) for run in runs] for _ in range(rounds)]
     return [list(times) for times in zip(*turns, strict=True)]
 
 

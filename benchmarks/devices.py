@@ -116,7 +116,9 @@ def main(options: Sequence[str] | None = None) -> int:
         return 1
     print_table(COLUMNS, results)
     cores = os.cpu_count()
-    print(f"All devices share the same {cores} cores: this is the overhead of spreading, not a speed-up.")
+    print(
+        f"All devices share the same {cores} cores: more devices than cores show the overhead of spreading."
+    )
     return 0 if write_report(arguments, {"results": results}) else 1
 
 

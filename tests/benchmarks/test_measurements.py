@@ -185,7 +185,7 @@ def test_devices_take_turns(monkeypatch, tmp_path, capsys):
         ["3", "no", "40.00", "4.00"],
     ]
     assert "share the same" in lines[4]
-    assert "not a speed-up" in lines[4]
+    assert "more devices than cores show the overhead" in lines[4]
 
 
 @pytest.mark.slow
