@@ -10,6 +10,7 @@ import pytest
 from benchmarks import (
     _figure,
     _normalizer_worker,
+    _processes,
     _profile_pieces,
     devices,
     factorisation,
@@ -162,7 +163,7 @@ def test_devices_take_turns(monkeypatch, tmp_path, capsys):
         def __init__(self, module, *arguments, environment):
             self.devices, *fixed = map(int, arguments)
             assert fixed == [20, 4]
-            assert environment["XLA_FLAGS"] == f"--some {devices.FLAG}={max(1, self.devices)}"
+            assert environment["XLA_FLAGS"] == f"--some {_processes.HOST_DEVICES}={max(1, self.devices)}"
 
         def __enter__(self):
             return self
@@ -175,7 +176,7 @@ def test_devices_take_turns(monkeypatch, tmp_path, capsys):
             return {"steps": steps, "seconds": seconds, "processor_seconds": seconds, "peak_mib": 50.0}
 
     monkeypatch.setattr(devices, "Worker", FakeWorker)
-    monkeypatch.setenv("XLA_FLAGS", f"{devices.FLAG}=3 --some")
+    monkeypatch.setenv("XLA_FLAGS", f"{_processes.HOST_DEVICES}=3 --some")
     options = "--devices 0 1 3 --num-sequences 20 --batch-size 4 --rounds 2 --steps 5"
     assert devices.main([*options.split(), "--json", str(tmp_path / "devices.json")]) == 0
     lines = capsys.readouterr().out.splitlines()

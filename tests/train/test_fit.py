@@ -155,6 +155,7 @@ def test_hyperparameters_of_the_default_optimiser_are_rates_of_groups(start):
     assert changed(sweep.run(1).params["prior"], start["prior"])
 
 
+@pytest.mark.slow
 def test_data_of_ones_own_for_every_seed():
     keys = jax.random.split(KEY, 2)
     datasets = [two_views(seed) for seed in (3, 4)]
@@ -211,6 +212,7 @@ def test_freeze(freeze, frozen, saturated_start):
     assert same_parts == frozen
 
 
+@pytest.mark.slow
 def test_freeze_with_a_given_optimiser(start):
     result = fit(params=start, freeze=("factors",), optimizer=optax.adam(1e-2), num_steps=20)
     same(result.params["factors"], start["factors"])
