@@ -23,13 +23,16 @@ class Data(NamedTuple):
         mask: Boolean (N, J, T) or (N, J), False where a view (at a site) is missing; None: all observed.
         log_weights: Log-weights of the empirical marginals, shape (N,), Σ w = 1; None: uniform.
         distinct: The distinct values of the views, which are then the components in the place of the data
-            (`RPM.prepare`); None where they are not known, or not few.
+            (`Model.prepare`); None where they are not known, or not few.
+        inputs: What the prior of each datum depends on (actions, times, a context): a pytree of arrays whose
+            first axis is N, or None.
     """
 
     views: tuple[Array, ...]
     mask: Array | None = None
     log_weights: Array | None = None
     distinct: DistinctValues | None = None
+    inputs: Any = None
 
     @property
     def size(self) -> int:
@@ -42,7 +45,12 @@ class Data(NamedTuple):
             index,
             tuple(view[index] for view in self.views),
             None if self.mask is None else self.mask[index],
+            jax.tree.map(lambda leaf: leaf[index], self.inputs),
         )
+
+    def all(self) -> "Batch":
+        """All data as one batch."""
+        return Batch(jnp.arange(self.size), self.views, self.mask, self.inputs)
 
 
 @pytree_dataclass
@@ -53,11 +61,16 @@ class Batch:
         index: Rows of the data that a saturated strategy keeps a table for, integers (B,).
         views: J arrays with first axis B.
         mask: Boolean (B, J, T) or (B, J), or None.
+        inputs: As of `Data`, first axis B, or None.
+        log_weights: Log-weights among these data, as components, shape (B,) or (B, J, T); None where they are
+            not known yet, or uniform.
     """
 
     index: Array
     views: tuple[Array, ...]
     mask: Array | None = None
+    inputs: Any = None
+    log_weights: Array | None = None
 
 
 def as_data(views: Any, mask: Any = None, log_weights: Any = None) -> Data:

@@ -4,13 +4,12 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
 from rpm_jax._devices import for_this_device
-from rpm_jax.data import Data
-from rpm_jax.normalizers import Block
+from rpm_jax.data import Batch, Data
+from rpm_jax.normalizers import Block, join_rows, merge_blocks, num_rows, slice_rows, take_rows
 
 BLOCK_INPUTS = 2**18
 """Numbers of all views together that reach the networks at once, where data are evaluated in blocks."""
@@ -31,28 +30,39 @@ def block_size(views: tuple[Array, ...]) -> int:
 
 
 def map_blocks(function: Callable[[Any], Any], rows: Any, length: int) -> Any:
-    """Apply a function of arrays with first axis n to blocks of at most `length` of n rows."""
-    (size,) = {leaf.shape[0] for leaf in jax.tree.leaves(rows)}
+    """Apply a function of n rows to blocks of at most `length` of them.
+
+    Args:
+        function: From a tree of rows to a tree of as many.
+        rows: A tree whose arrays and families have a first axis of n.
+        length: Of a block.
+    """
+    size = num_rows(rows)
     whole = size // length * length
     if size <= length:
         return function(rows)
-    blocks = jax.tree.map(lambda leaf: leaf[:whole].reshape(-1, length, *leaf.shape[1:]), rows)
-    results = jax.tree.map(lambda leaf: leaf.reshape(whole, *leaf.shape[2:]), lax.map(function, blocks))
+    results = merge_blocks(
+        lax.map(lambda start: function(slice_rows(rows, start, length)), jnp.arange(0, whole, length))
+    )
     if whole == size:
         return results
-    rest = function(jax.tree.map(lambda leaf: leaf[whole:], rows))
-    return jax.tree.map(lambda *parts: jnp.concatenate(parts), results, rest)
+    return join_rows([results, function(take_rows(rows, slice(whole, size)))])
+
+
+def recognise_in_blocks(model: Any, params: Any, rows: Batch) -> Any:
+    """The factors of many data, without the memory of all their networks' activations at once."""
+    return map_blocks(lambda block: model.recognise(params, block), rows, block_size(rows.views))
 
 
 class DataComponents(NamedTuple):
     """The factors of data as mixture components, produced when a block of them is asked for.
 
     Attributes:
-        factors: (views, mask) -> `Factors`.
+        recognise: From a `Batch` to `Factors`.
         data: N data.
     """
 
-    factors: Callable[[tuple[Array, ...], Array | None], Any]
+    recognise: Callable[[Batch], Any]
     data: Data
 
     @property
@@ -67,10 +77,6 @@ class DataComponents(NamedTuple):
 
     def block(self, start: int | Array, length: int) -> Block:
         """The components start..start + length − 1."""
-
-        def rows(array: Array) -> Array:
-            return lax.dynamic_slice_in_dim(array, start, length)
-
-        views, mask = jax.tree.map(rows, (self.data.views, self.data.mask))
-        factors = self.factors(views, mask)
+        views, mask = slice_rows((self.data.views, self.data.mask), start, length)
+        factors = self.recognise(Batch(start + jnp.arange(length), views, mask))
         return Block(factors.natural, factors.log_scale)

@@ -27,18 +27,6 @@ class Factors(NamedTuple):
         return self.potentials.sum(-2)
 
 
-class Draw(NamedTuple):
-    """Draws from a model.
-
-    Attributes:
-        latents: z, shape (..., T) + event.
-        indices: For each view and site the datum drawn, integers (..., J, T).
-    """
-
-    latents: Array
-    indices: Array
-
-
 class Components(NamedTuple):
     """The components of the mixtures F_jt.
 
@@ -77,16 +65,26 @@ class Inferred(NamedTuple):
     """What a model says about the latents of some data.
 
     Attributes:
-        factors: The recognition factors.
         conjugate: The potentials that the posterior strategy starts from, batch shape (B, T): Σ_j g_j, or
             Σ_j (log f_j − log F_j) where it asks for the mixtures.
         potentials: The posterior strategy's λ, batch shape (B, T).
         posterior: The prior conditioned on them.
         auxiliary: ξ, batch shape (B, J, T), or None for the posterior's marginals.
+        marginals: q(z_t) where they are held fixed in an M-step, batch shape (B, T); None: the posterior's.
     """
 
-    factors: Factors
     conjugate: Any
     potentials: Any
     posterior: Any
     auxiliary: Any
+    marginals: Any = None
+
+
+class Posteriors(NamedTuple):
+    """What a model without strategies infers.
+
+    Attributes:
+        posterior: The prior conditioned on what the data say.
+    """
+
+    posterior: Any

@@ -5,11 +5,20 @@ from rpm_jax.normalizers._components import ArrayComponents, Block, Components, 
 from rpm_jax.normalizers._devices import DeviceAxis, SpreadComponents
 from rpm_jax.normalizers._plain import log_component_weights, log_tilted_mixture_plain
 from rpm_jax.normalizers._points import log_mixture_at
-from rpm_jax.normalizers._queue import Queue, QueuedComponents, QueueState, queue
+from rpm_jax.normalizers._rows import (
+    is_family,
+    join_rows,
+    map_rows,
+    merge_blocks,
+    num_rows,
+    put_rows,
+    repeat_rows,
+    slice_rows,
+    take_rows,
+)
 from rpm_jax.normalizers._running import log_sum_exp
 from rpm_jax.normalizers._states import log_densities, log_mixture
 from rpm_jax.normalizers._streaming import log_tilted_mixture
-from rpm_jax.normalizers._subset import Subset, random_subset
 
 __all__ = [
     "MOST_COMBINATIONS",
@@ -17,13 +26,11 @@ __all__ = [
     "Block",
     "Components",
     "DeviceAxis",
-    "Queue",
-    "QueueState",
-    "QueuedComponents",
     "SpreadComponents",
-    "Subset",
     "all_combinations",
     "as_components",
+    "is_family",
+    "join_rows",
     "log_component_weights",
     "log_densities",
     "log_mixture",
@@ -31,7 +38,12 @@ __all__ = [
     "log_sum_exp",
     "log_tilted_mixture",
     "log_tilted_mixture_plain",
-    "queue",
+    "map_rows",
+    "merge_blocks",
+    "num_rows",
+    "put_rows",
     "random_combinations",
-    "random_subset",
+    "repeat_rows",
+    "slice_rows",
+    "take_rows",
 ]
