@@ -1,21 +1,25 @@
-"""The recognition-parametrised model."""
+"""Models: which parts, and the one bound."""
 
-from rpm_jax.model._implicit import ImplicitRPM
-from rpm_jax.model._inference import MOST_EVALUATED, evenly_spread
+from rpm_jax.model._blocks import map_blocks, recognise_in_blocks
+from rpm_jax.model._bound import batch_terms, bound, check_em, em_terms, see, weighted
+from rpm_jax.model._evaluation import EVALUATED_AT_ONCE, MOST_EVALUATED, bounds, evenly_spread, mean_bound
+from rpm_jax.model._fitted import Fitted, check_model
+from rpm_jax.model._implicit import ImplicitRPM, complete
 from rpm_jax.model._joint import JointRPM
 from rpm_jax.model._local import LocalLatentRPM, LocalOutputs
-from rpm_jax.model._prediction import Dependence
-from rpm_jax.model._protocol import Model
-from rpm_jax.model._records import Components, Draw, Factors, Inferred, Mixture
+from rpm_jax.model._mixture import components_of, held_mixture, log_mixture_values
+from rpm_jax.model._pooling import pool_components
+from rpm_jax.model._protocol import Model, Terms, ability, is_model, require_ability
+from rpm_jax.model._records import Components, Factors, Inferred, Mixture, Posteriors
 from rpm_jax.model._rpm import RPM
 
 __all__ = [
+    "EVALUATED_AT_ONCE",
     "MOST_EVALUATED",
     "RPM",
     "Components",
-    "Dependence",
-    "Draw",
     "Factors",
+    "Fitted",
     "ImplicitRPM",
     "Inferred",
     "JointRPM",
@@ -23,5 +27,26 @@ __all__ = [
     "LocalOutputs",
     "Mixture",
     "Model",
+    "Posteriors",
+    "Terms",
+    "ability",
+    "batch_terms",
+    "bound",
+    "bounds",
+    "check_em",
+    "check_model",
+    "complete",
+    "components_of",
+    "em_terms",
     "evenly_spread",
+    "held_mixture",
+    "is_model",
+    "log_mixture_values",
+    "map_blocks",
+    "mean_bound",
+    "pool_components",
+    "recognise_in_blocks",
+    "require_ability",
+    "see",
+    "weighted",
 ]

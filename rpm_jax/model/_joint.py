@@ -1,6 +1,5 @@
 """A model with one factor of all views jointly: no conditional independence."""
 
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -9,10 +8,14 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from rpm_jax._checks import require_choice, require_positive_integer
+from rpm_jax._record import record
 from rpm_jax.data import Batch, Data, as_data
 from rpm_jax.factors import KINDS
-from rpm_jax.model._blocks import block_size, map_blocks
-from rpm_jax.model._parameters import initial_sites
+from rpm_jax.feeds import Feed, Full, Lazy, Minibatch, Source
+from rpm_jax.model._blocks import block_size
+from rpm_jax.model._parts import categorical_spec, groups_by_part, init_prior, prior_at, reference_sites
+from rpm_jax.model._protocol import Terms
+from rpm_jax.model._records import Posteriors
 from rpm_jax.networks import Network, check_network
 from rpm_jax.normalizers import (
     MOST_COMBINATIONS,
@@ -24,13 +27,12 @@ from rpm_jax.normalizers import (
 from rpm_jax.objectives import log_ratios_at
 from rpm_jax.outputs import SiteOutputs, to_positions
 from rpm_jax.posteriors import sized
-from rpm_jax.priors import Posterior, Prior, PriorSpec, as_spec
 
-EVALUATED_COMBINATIONS = 2**16
-"""How many random combinations F is estimated from after a fit, where there are more."""
+ESTIMATED_COMBINATIONS = 2**16
+"""How many random combinations F is estimated from in evaluations, where there are more."""
 
 
-@dataclass(frozen=True, eq=False, init=False)
+@record
 class JointRPM:
     """p(X, Z) = p(Z) ∏_j p0(x_j) f(Z|X)/F(Z): one factor of all views, categorical sites.
 
@@ -38,9 +40,10 @@ class JointRPM:
 
     C is the grid of all N^J combinations of the data's views, or some random ones. Views are independent
     under p0 alone, not given Z. With few states f has to be able to tell matching views from shuffled ones,
-    so it is scaled by default.
+    so it is scaled by default. Likelihoods are exact; after a fit F is estimated from 65,536 random combinations
+    where there are more.
 
-    Args:
+    Attributes:
         prior: A prior with Categorical sites, or its specification.
         network: Of the tuple of J views, as for `posteriors.amortized`.
         combinations: "all", or how many random ones: the same ones in every step.
@@ -53,116 +56,111 @@ class JointRPM:
         torchRPM, `discretenonCondIndRPM`.
     """
 
-    prior_spec: PriorSpec
+    prior: Any
     network: Any
-    combinations: int | str
-    kind: str
-    limit: int
-    seed: int
-    one_hot: bool = True
+    combinations: int | str = "all"
+    kind: str = "scaled"
+    limit: int = MOST_COMBINATIONS
+    seed: int = 0
 
-    def __init__(
-        self,
-        prior: Prior | PriorSpec,
-        network: Network,
-        *,
-        combinations: int | str = "all",
-        kind: str = "scaled",
-        limit: int = MOST_COMBINATIONS,
-        seed: int = 0,
-    ) -> None:
-        check_network("network", network)
-        require_choice("kind", kind, KINDS)
-        if combinations != "all":
-            require_positive_integer("combinations (or 'all')", combinations)
-        require_positive_integer("limit", limit)
-        spec = as_spec(prior)
-        if not initial_sites(spec).one_hot:
-            raise TypeError(f"prior must have Categorical sites, got {type(initial_sites(spec)).__name__}")
-        for name, value in (
-            ("prior_spec", spec),
-            ("network", network),
-            ("combinations", combinations),
-            ("kind", kind),
-            ("limit", limit),
-            ("seed", seed),
-        ):
-            object.__setattr__(self, name, value)
+    is_exact = True
+
+    def __post_init__(self) -> None:
+        """Check the parts."""
+        check_network("network", self.network)
+        require_choice("kind", self.kind, KINDS)
+        if self.combinations != "all":
+            require_positive_integer("combinations (or 'all')", self.combinations)
+        require_positive_integer("limit", self.limit)
+        object.__setattr__(self, "prior", categorical_spec(self.prior))
 
     def init(self, key: Array, data: Any) -> dict[str, Any]:
         """Initial parameters: a dictionary of "prior" and "factors"."""
-        data = _complete(as_data(data))
+        data = as_data(data)
+        _check_complete(data.mask, data.log_weights)
         prior_key, factor_key = jax.random.split(key)
-        prior = self.prior_spec.init(prior_key)
-        sites = self.prior_spec.apply(prior).sites()
-        return {"prior": prior, "factors": self._sized(sites).init(factor_key, data.views)}
+        prior = init_prior(self.prior, prior_key, data.inputs)
+        network = self._sized(reference_sites(self.prior, prior))
+        return {"prior": prior, "factors": network.init(factor_key, data.views)}
 
     def groups(self, params: dict[str, Any]) -> dict[str, Any]:
         """How each parameter is learned: a pytree like `params` of "prior", "networks" or "none"."""
-        names = {"prior": "prior", "factors": "networks"}
+        return groups_by_part(params, {"prior": "prior", "factors": "networks"})
 
-        def group(path: tuple, _: Array) -> str:
-            part, *inner = (str(getattr(entry, "key", "")) for entry in path)
-            return "none" if "statistics" in inner else names[part]
+    def default_batch_size(self, data: Data) -> int:
+        """256."""
+        del data
+        return 256
 
-        return jax.tree_util.tree_map_with_path(group, params)
+    def default_feed(self, data: Data, batch_size: int) -> Feed:
+        """All data, but the minibatch where there are more than 4 of them."""
+        return Minibatch() if data.size > 4 * batch_size else Full()
 
-    def bound(self, params: dict[str, Any], batch: Batch, data: Data) -> Array:
-        """The log-likelihood of each datum of a batch, in nats, shape (B,), with F over `data`.
+    def accepts(self, feed: Feed, data: Data) -> None:
+        """Raise for feeds whose components have lost their views, of which combinations are made."""
+        del data
+        if not isinstance(feed, Full | Minibatch):
+            raise TypeError(
+                "components: a JointRPM combines the views of its components, so these must be all data or the "
+                f"minibatch (rpm_jax.feeds.full(), minibatch()), got {feed!r}"
+            )
+
+    def recognise(self, params: dict[str, Any], rows: Batch) -> Block:
+        """The joint factor of some data, batch shape (n, 1, T)."""
+        _check_complete(rows.mask, rows.log_weights)
+        return self._block(params, rows.views)
+
+    def mixture(self, params: dict[str, Any], source: Source, key: Array | None = None) -> Any:
+        """Log F at every state.
 
         Raises:
-            ValueError: If these have more combinations than the limit.
+            ValueError: If there are more combinations than the limit, and no estimate will do.
         """
-        return self._posterior(params, batch.views, data, self._index(data, self.limit)).log_normalizer
+        del key
+        if isinstance(source, Lazy):
+            data, estimate = source.data, source.approximate
+            _check_complete(data.mask, data.log_weights)
+            views = data.views
+        else:
+            rows = getattr(source, "rows", None)
+            if rows is None:
+                raise TypeError(
+                    "components: a JointRPM combines views, and this source holds factors without them; take "
+                    "rpm_jax.feeds.full() or minibatch()"
+                )
+            views, estimate = rows.views, False
+        index = self._index(views[0].shape[0], len(views), estimate)
+        return log_mixture(CombinedComponents(partial(self._block, params), views, index))
 
-    @partial(jax.jit, static_argnums=0)
-    def mean_bound(self, params: dict[str, Any], data: Data, mixture: Data) -> Array:
-        """The mean log-likelihood of data, with F over `mixture`: 65,536 random combinations of more."""
-        index = self._evaluation_index(mixture)
-        return jnp.mean(self._posterior(params, data.views, mixture, index).log_normalizer)
+    def infer(self, params: dict[str, Any], rows: Batch, own: Block, mixture: Any) -> Posteriors:
+        """The exact posterior."""
+        potentials = log_ratios_at(own, mixture, None).sum(-2)
+        return Posteriors(prior_at(self.prior, params["prior"], rows.inputs).condition(potentials))
 
-    def posterior(self, params: dict[str, Any], views: Any, *, data: Any = None) -> Posterior:
-        """p(Z|X).
+    def terms(
+        self, params: dict[str, Any], rows: Batch, own: Block, mixture: Any, inferred: Posteriors
+    ) -> Terms:
+        """The log-likelihood of each datum, in nats."""
+        del params, rows
+        posterior = inferred.posterior
+        potentials = log_ratios_at(own, mixture, None).sum(-2)
+        divergence = jnp.sum(potentials.dot(posterior.sites.mean_parameters()), -1) - posterior.log_normalizer
+        return Terms(posterior.log_normalizer, divergence)
 
-        Args:
-            params: The model's parameters.
-            views: The data to look at.
-            data: The data of the fit, which F averages over; None: `views` are these data.
-        """
-        new = _complete(as_data(views))
-        return self._posterior_compiled(params, new, new if data is None else _complete(as_data(data)))
-
-    @partial(jax.jit, static_argnums=0)
-    def _posterior_compiled(self, params: dict, new: Data, mixture: Data) -> Posterior:
-        return self._posterior(params, new.views, mixture, self._evaluation_index(mixture))
-
-    def _index(self, data: Data, limit: int) -> Array:
+    def _index(self, size: int, num_views: int, estimate: bool) -> Array:
         """Which datum each view of each combination comes from, shape (M, J)."""
-        size, num_views = data.size, len(data.views)
-        if self.combinations == "all":
-            return jnp.asarray(all_combinations(size, num_views, limit=limit))
-        return random_combinations(jax.random.key(self.seed), size, num_views, int(self.combinations))
+        key = jax.random.key(self.seed)
+        if self.combinations != "all":
+            return random_combinations(key, size, num_views, int(self.combinations))
+        if estimate and size**num_views > ESTIMATED_COMBINATIONS:
+            return random_combinations(key, size, num_views, ESTIMATED_COMBINATIONS)
+        return jnp.asarray(all_combinations(size, num_views, limit=self.limit))
 
-    def _evaluation_index(self, data: Data) -> Array:
-        size, num_views = data.size, len(data.views)
-        number = EVALUATED_COMBINATIONS if self.combinations == "all" else int(self.combinations)
-        if self.combinations == "all" and size**num_views <= number:
-            return self._index(data, number)
-        return random_combinations(jax.random.key(self.seed), size, num_views, number)
-
-    def _posterior(self, params: dict, views: tuple[Array, ...], data: Data, index: Array) -> Posterior:
-        data = _complete(data)
-        prior = self.prior_spec.apply(params["prior"])
-        sites = prior.sites()
-        components = CombinedComponents(partial(self._factors, params["factors"], sites), data.views, index)
-        factors = map_blocks(partial(self._factors, params["factors"], sites), views, block_size(views))
-        return prior.condition(log_ratios_at(factors, log_mixture(components), None).sum(-2))
-
-    def _factors(self, params: Any, sites: Any, views: tuple[Array, ...]) -> Block:
+    def _block(self, params: dict[str, Any], views: tuple[Array, ...]) -> Block:
         """Batch shape (n, 1, T)."""
-        network = self._sized(sites)
-        shape = self._shape(sites)
-        raw = to_positions(network.apply(params, views), *shape, "factors")[:, None]
+        sites = reference_sites(self.prior, params["prior"])
+        network, shape = self._sized(sites), self._shape(sites)
+        raw = to_positions(network.apply(params["factors"], views), *shape, "factors")[:, None]
         if self.kind == "normalised":
             return Block(sites.replace((raw,)))
         natural = sites.replace((raw[..., :-1],))
@@ -206,10 +204,9 @@ class CombinedComponents(NamedTuple):
         return self.factors(tuple(view[rows[:, j]] for j, view in enumerate(self.views)))
 
 
-def _complete(data: Data) -> Data:
+def _check_complete(mask: Array | None, log_weights: Array | None) -> None:
     """Raise `ValueError` for masks and weights, which a joint factor has no place for."""
-    if data.mask is not None or data.log_weights is not None:
+    if mask is not None or log_weights is not None:
         raise ValueError(
             "data: a joint factor takes complete data without log_weights; leave out mask and log_weights"
         )
-    return data

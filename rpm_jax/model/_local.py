@@ -1,9 +1,6 @@
 """A model with a local latent in every view next to the common one."""
 
 import dataclasses
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -11,13 +8,15 @@ import jax.numpy as jnp
 from jax import Array
 
 from rpm_jax._checks import require_positive_integer
+from rpm_jax._record import record
 from rpm_jax.data import Batch, Data, as_data
 from rpm_jax.expfam import Categorical
-from rpm_jax.factors import FactorSpec, NetworkFactors
-from rpm_jax.model._blocks import block_size, map_blocks
-from rpm_jax.model._parameters import initial_sites
+from rpm_jax.factors import NetworkFactors
+from rpm_jax.feeds import Feed, Held, Lazy, Queue, Source, Subset, full, minibatch
+from rpm_jax.model._blocks import recognise_in_blocks
+from rpm_jax.model._parts import categorical_spec, groups_by_part, init_prior, prior_at, reference_sites
+from rpm_jax.model._protocol import Terms
 from rpm_jax.objectives import LocalLatents, local_latents
-from rpm_jax.priors import Prior, PriorSpec, as_spec
 
 
 class LocalOutputs(NamedTuple):
@@ -45,7 +44,7 @@ class LocalOutputs(NamedTuple):
         return jnp.concatenate([factors.reshape(*factors.shape[:-2], -1), weights], axis=-1)
 
 
-@dataclass(frozen=True, eq=False, init=False)
+@record
 class LocalLatentRPM:
     """An RPM whose views have local categorical latents of their own.
 
@@ -54,46 +53,41 @@ class LocalLatentRPM:
     Its log-likelihood is exact, and contains the weighted empirical marginals; `rpm_jax.objectives.
     local_latents` has the details. Parameters are a dictionary of "prior", "factors" and "local_priors".
 
-    Args:
+    Attributes:
         prior: A prior with Categorical sites, or its specification.
         factors: From `rpm_jax.factors.per_view` or `shared`; their networks give the logits of f and of α.
         num_local_states: L, the local states of every view, or a sequence of one number for each view.
     """
 
-    prior_spec: PriorSpec
-    factor_spec: NetworkFactors
-    num_local_states: tuple[int, ...]
-    one_hot: bool = True
+    prior: Any
+    factors: Any
+    num_local_states: Any
 
-    def __init__(
-        self,
-        prior: Prior | PriorSpec,
-        factors: FactorSpec,
-        *,
-        num_local_states: int | Sequence[int],
-    ) -> None:
-        numbers = (num_local_states,) if isinstance(num_local_states, int) else tuple(num_local_states)
+    is_exact = True
+
+    def __post_init__(self) -> None:
+        """Check the parts."""
+        numbers = self.num_local_states
+        numbers = (numbers,) if isinstance(numbers, int) else tuple(numbers)
         for number in numbers:
             require_positive_integer("num_local_states", number)
-        if not isinstance(factors, NetworkFactors) or factors.kind != "normalised":
+        if not isinstance(self.factors, NetworkFactors) or self.factors.kind != "normalised":
             raise TypeError(
                 "factors must be normalised and made by rpm_jax.factors.per_view(network) or "
-                f"shared(network), got {factors!r}"
+                f"shared(network), got {self.factors!r}"
             )
-        spec = as_spec(prior)
-        if not initial_sites(spec).one_hot:
-            raise TypeError(f"prior must have Categorical sites, got {type(initial_sites(spec)).__name__}")
-        object.__setattr__(self, "prior_spec", spec)
-        output = LocalOutputs(max(numbers))
-        object.__setattr__(self, "factor_spec", dataclasses.replace(factors, output=output))
         object.__setattr__(self, "num_local_states", numbers)
+        object.__setattr__(self, "prior", categorical_spec(self.prior))
+        output = LocalOutputs(max(numbers))
+        object.__setattr__(self, "factors", dataclasses.replace(self.factors, output=output))
 
     def init(self, key: Array, data: Any) -> dict[str, Any]:
         """Initial parameters for these data, which must be complete."""
-        data = _complete(as_data(data))
+        data = as_data(data)
+        _check_complete(data.mask, data.log_weights)
         prior_key, factor_key, local_key = jax.random.split(key, 3)
-        prior = self.prior_spec.init(prior_key)
-        sites = self.prior_spec.apply(prior).sites()
+        prior = init_prior(self.prior, prior_key, data.inputs)
+        sites = reference_sites(self.prior, prior)
         num_views = len(data.views)
         if len(self.num_local_states) not in (1, num_views):
             raise ValueError(
@@ -103,85 +97,75 @@ class LocalLatentRPM:
         shape = (num_views, max(self.num_local_states))
         return {
             "prior": prior,
-            "factors": self.factor_spec.init(factor_key, data.views, sites),
+            "factors": self.factors.init(factor_key, data.views, sites),
             "local_priors": 0.01 * jax.random.normal(local_key, shape, sites.dtype),
         }
 
     def groups(self, params: dict[str, Any]) -> dict[str, Any]:
         """How each parameter is learned: a pytree like `params` of "prior", "networks" or "none"."""
-        names = {"prior": "prior", "factors": "networks", "local_priors": "prior"}
+        return groups_by_part(params, {"prior": "prior", "factors": "networks", "local_priors": "prior"})
 
-        def group(path: tuple, _: Array) -> str:
-            part, *inner = (str(getattr(entry, "key", "")) for entry in path)
-            return "none" if "statistics" in inner else names[part]
+    def default_batch_size(self, data: Data) -> int:
+        """256."""
+        del data
+        return 256
 
-        return jax.tree_util.tree_map_with_path(group, params)
+    def default_feed(self, data: Data, batch_size: int) -> Feed:
+        """All data, but the minibatch where there are more than 4 of them."""
+        return minibatch() if data.size > 4 * batch_size else full()
 
-    def bound(self, params: dict[str, Any], batch: Batch, data: Data) -> Array:
-        """The exact log-likelihood of each datum of a batch, in nats, shape (B,), with G over `data`."""
-        return self._solve(
-            params, self._factors(params, batch.views), self._mixture(params, data)
-        ).log_likelihood
+    def accepts(self, feed: Feed, data: Data) -> None:
+        """Raise for a queue or a subset: α is normalised over the components at hand, which have no weights."""
+        del data
+        if isinstance(feed, Queue | Subset):
+            raise TypeError(
+                "components: a LocalLatentRPM normalises the weights α over its components, so these must be all "
+                f"data or the minibatch (rpm_jax.feeds.full(), minibatch()), got {feed!r}"
+            )
 
-    def minibatch_bound(
-        self, params: dict[str, Any], batch: Batch, log_weights: Array | None = None
-    ) -> Array:
-        """`bound` with G over the batch itself."""
-        _complete(Data(batch.views, batch.mask, log_weights))
-        factors = self._factors(params, batch.views)
-        return self._solve(params, factors, factors).log_likelihood
+    def recognise(self, params: dict[str, Any], rows: Batch) -> tuple[Categorical, Categorical]:
+        """Logits of f and of α, batch shapes (n, J, T, L) and (n, J, T)."""
+        _check_complete(rows.mask, rows.log_weights)
+        sites = reference_sites(self.prior, params["prior"])
+        return self.factors.apply(params["factors"], rows.views, sites).potentials
 
-    @partial(jax.jit, static_argnums=0)
-    def mean_bound(self, params: dict[str, Any], data: Data, mixture: Data) -> Array:
-        """The mean log-likelihood of data, with G over `mixture`."""
-        return jnp.mean(self._infer(params, data, mixture).log_likelihood)
-
-    def infer(self, params: dict[str, Any], views: Any, *, data: Any = None) -> LocalLatents:
-        """Posteriors of common and local latents.
-
-        Args:
-            params: The model's parameters.
-            views: The data to look at.
-            data: The data of the fit, which G averages over; None: `views` are these data.
-        """
-        views = _complete(as_data(views))
-        return self._infer_compiled(params, views, views if data is None else _complete(as_data(data)))
-
-    @partial(jax.jit, static_argnums=0)
-    def _infer_compiled(self, params: dict, data: Data, mixture: Data) -> LocalLatents:
-        return self._infer(params, data, mixture)
-
-    def _infer(self, params: dict, data: Data, mixture: Data) -> LocalLatents:
-        def factors(views: tuple[Array, ...]) -> Any:
-            return self._factors(params, views)
-
-        length = block_size(data.views)
-        return self._solve(
-            params,
-            map_blocks(factors, data.views, length),
-            map_blocks(factors, _complete(mixture).views, length),
+    def mixture(
+        self, params: dict[str, Any], source: Source, key: Array | None = None
+    ) -> tuple[Categorical, Categorical]:
+        """The components of G."""
+        del key
+        if isinstance(source, Held):
+            _check_complete(None, source.log_weights)
+            return source.factors
+        if isinstance(source, Lazy):
+            _check_complete(source.data.mask, source.data.log_weights)
+            return recognise_in_blocks(self, params, source.data.all())
+        raise TypeError(
+            f"components: a LocalLatentRPM is not spread over devices, got {type(source).__name__}"
         )
 
-    def _factors(self, params: dict, views: tuple[Array, ...]) -> tuple[Categorical, Categorical]:
-        sites = self.prior_spec.apply(params["prior"]).sites()
-        return self.factor_spec.apply(params["factors"], views, sites).potentials
-
-    def _mixture(self, params: dict, data: Data) -> tuple[Categorical, Categorical]:
-        return self._factors(params, _complete(data).views)
-
-    def _solve(self, params: dict, factors: Any, mixture: Any) -> LocalLatents:
-        prior = self.prior_spec.apply(params["prior"])
-        logits, weights = factors
+    def infer(self, params: dict[str, Any], rows: Batch, own: Any, mixture: Any) -> LocalLatents:
+        """Exact posteriors of common and local latents."""
+        prior = prior_at(self.prior, params["prior"], rows.inputs)
         exists = jnp.arange(max(self.num_local_states)) < jnp.asarray(self.num_local_states)[:, None]
         local_priors = Categorical(jnp.where(exists, params["local_priors"], -jnp.inf))
-        return local_latents(prior, logits, weights, local_priors, *mixture)
+        return local_latents(prior, *own, local_priors, *mixture)
+
+    def terms(
+        self, params: dict[str, Any], rows: Batch, own: Any, mixture: Any, inferred: LocalLatents
+    ) -> Terms:
+        """The log-likelihood of each datum, in nats."""
+        del params, rows, own, mixture
+        posterior = inferred.posterior
+        mean = posterior.sites.mean_parameters()
+        divergence = jnp.sum(inferred.potentials.dot(mean), axis=-1) - posterior.log_normalizer
+        return Terms(inferred.log_likelihood, divergence)
 
 
-def _complete(data: Data) -> Data:
+def _check_complete(mask: Array | None, log_weights: Array | None) -> None:
     """Raise `ValueError` for masks and weights, which this model has no place for."""
-    if data.mask is not None or data.log_weights is not None:
+    if mask is not None or log_weights is not None:
         raise ValueError(
             "data: a model with local latents takes complete data without log_weights (its empirical "
             "marginals have weights of their own); leave out mask and log_weights"
         )
-    return data

@@ -1,24 +1,48 @@
-"""The recognition-parametrised model: binds a prior, factors, a posterior and an auxiliary strategy."""
+"""The recognition-parametrised model: which parts, and the one bound."""
 
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax import Array
 
-from rpm_jax.data import (
-    Data,
-    as_data,
+from rpm_jax import auxiliaries, posteriors
+from rpm_jax._record import record
+from rpm_jax.auxiliaries import AuxiliaryStrategy
+from rpm_jax.data import Batch, Data, as_data, fill_observed_mean, full_mask, zero_missing
+from rpm_jax.distinct import distinct_values
+from rpm_jax.factors import FactorSpec, natural_parameters
+from rpm_jax.feeds import Feed, Held, Source, full, minibatch
+from rpm_jax.model._blocks import recognise_in_blocks
+from rpm_jax.model._mixture import mixture_of_source
+from rpm_jax.model._parts import (
+    check_equal_sites,
+    check_part,
+    groups_by_part,
+    init_prior,
+    initial_sites,
+    prior_at,
+    reference_sites,
 )
-from rpm_jax.model._generative import check_latents, component_log_joint, draw_prior
-from rpm_jax.model._pooling import pool_components
-from rpm_jax.model._prediction import Prediction
-from rpm_jax.model._records import Components, Draw
+from rpm_jax.model._pooling import weights_among_all
+from rpm_jax.model._protocol import Terms
+from rpm_jax.model._records import Factors, Inferred, Mixture
+from rpm_jax.normalizers import Block
+from rpm_jax.objectives import free_energy_at, inner_bound_at, log_ratios_at
+from rpm_jax.posteriors import PosteriorStrategy
+from rpm_jax.priors import Prior, as_spec
+
+BATCH_SIZE = 32
+EXACT_BATCH_SIZE = 256
+"""Of models with exact likelihoods, whose F_j may be over the minibatch."""
+
+MOST_BATCHES = 4
+"""Up to this many minibatches, F_j is over all data where a model has exact likelihoods."""
 
 
-@dataclass(frozen=True, eq=False, init=False)
-class RPM(Prediction):
+@record
+class RPM:
     """p(X, Z) = p(Z) ∏_jt p0(x_jt) f_jt(z_t|x_jt)/F_jt(z_t), with an approximate posterior q(Z|X).
 
     Everything is a pure function of `params`, a dictionary with the groups "prior", "factors", "posterior"
@@ -27,8 +51,8 @@ class RPM(Prediction):
     The factors' natural parameters are η0_t + g_jt(x_jt), so that every posterior is valid; where sites have
     one-hot statistics every logit is, and they are g_jt(x_jt) alone.
 
-    Args:
-        prior: A prior or a specification of one (`rpm_jax.priors`).
+    Attributes:
+        prior: A specification of a prior (`rpm_jax.priors`); a prior as it is stands for a fixed one.
         factors: Recognition factors (`rpm_jax.factors`).
         posterior: How q gets its potentials (`rpm_jax.posteriors`); None: exact for sites with one-hot
             statistics (Categorical), conjugate for all others.
@@ -38,61 +62,258 @@ class RPM(Prediction):
             at every site, or one-hot statistics.
     """
 
-    # The model as a generative model over the data it holds.
+    prior: Any
+    factors: Any
+    posterior: Any = None
+    auxiliary: Any = None
+    pooled: bool = False
 
-    def component_log_weights(self, params: dict[str, Any], data: Any, latents: Array) -> Array:
-        """Log p(x_jt^n | z_t) = log w_n + log f_jt(z_t|x_jt^n) − log Σ_m w_m f_jt(z_t|x_jt^m).
+    def __post_init__(self) -> None:
+        """Check the parts, and put defaults in the place of None."""
+        spec = as_spec(self.prior)
+        sites = initial_sites(spec)
+        object.__setattr__(self, "prior", spec)
+        if self.posterior is None:
+            default: Any = posteriors.exact() if sites.one_hot else posteriors.conjugate()
+            object.__setattr__(self, "posterior", default)
+        if self.auxiliary is None:
+            default = auxiliaries.exact() if sites.one_hot else auxiliaries.posterior()
+            object.__setattr__(self, "auxiliary", default)
+        check_part("factors", self.factors, FactorSpec)
+        check_part("posterior", self.posterior, PosteriorStrategy)
+        check_part("auxiliary", self.auxiliary, AuxiliaryStrategy)
+        for name, strategy in (("posterior", self.posterior), ("auxiliary", self.auxiliary)):
+            if getattr(strategy, "uses_mixture", False) and not sites.one_hot:
+                raise ValueError(
+                    f"{name}: exact() needs a prior whose sites have one-hot statistics, such as "
+                    f"Categorical, got {type(sites).__name__}; leave it out for the default of this family"
+                )
+        if not isinstance(self.pooled, bool):
+            raise TypeError(f"pooled must be True or False, got {self.pooled!r}")
+        if self.pooled and not sites.one_hot:
+            check_equal_sites(spec)
+
+    # What training and evaluation ask.
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether E_q[log F_jt] is evaluated, not bounded."""
+        return getattr(self.auxiliary, "uses_mixture", False)
+
+    @property
+    def needs_mixture(self) -> bool:
+        """Whether the posterior depends on the mixtures."""
+        return getattr(self.posterior, "uses_mixture", False)
+
+    @property
+    def uses_log_mixture(self) -> bool:
+        """Whether log F_jt is needed at every state."""
+        return self.is_exact or self.needs_mixture
+
+    @property
+    def strategies(self) -> dict[str, str]:
+        """How the posterior and auxiliary strategies are learned: "none", "networks" or "rows"."""
+        assert self.posterior is not None
+        assert self.auxiliary is not None
+        return {"posterior": self.posterior.group, "auxiliary": self.auxiliary.group}
+
+    def groups(self, params: dict[str, Any]) -> dict[str, Any]:
+        """How each parameter is learned: a pytree like `params` of "prior", "networks", "rows" or "none".
+
+        Parameters under the name "statistics" are measured on the data, and not learned.
+        """
+        return groups_by_part(params, {"prior": "prior", "factors": "networks", **self.strategies})
+
+    def prepare(self, data: Data) -> Data:
+        """Data with the distinct values of their views, where these are few and the model can use them.
+
+        Counts, say, of which there are few: every value is then a component of F_jt only once, which changes
+        nothing but the time. It needs factors f_jt(z_t|x_jt) that look at one site alone: a single site,
+        or a network that is pointwise. `rpm_jax.fit` calls it.
 
         Args:
-            params: The model's parameters.
-            data: The data of the fit.
-            latents: z, shape (..., T) + event.
+            data: Data that are not traced.
+        """
+        sites = initial_sites(self.prior)
+        num_sites = sites.batch_shape[0]
+        sitewise = getattr(self.factors, "is_sitewise", None)
+        if num_sites > 1 and not (sitewise is not None and sitewise(data.views, sites)):
+            return data
+        mask = full_mask(data.mask, num_sites)
+        return data._replace(distinct=distinct_values(data.views, num_sites, mask, data.log_weights))
+
+    def default_batch_size(self, data: Data) -> int:
+        """32, or 256 where sites have one-hot statistics."""
+        del data
+        return EXACT_BATCH_SIZE if initial_sites(self.prior).one_hot else BATCH_SIZE
+
+    def default_feed(self, data: Data, batch_size: int) -> Feed:
+        """All data; the minibatch where likelihoods are exact and there are more than 4 minibatches."""
+        few_values = data.distinct is not None
+        exact = initial_sites(self.prior).one_hot
+        return minibatch() if exact and data.size > MOST_BATCHES * batch_size and not few_values else full()
+
+    def weights_among_all(self, data: Data) -> Array | None:
+        """Log-weights of the data's components that stay right where the data are spread over devices.
 
         Returns:
-            Shape (..., N, J, T), normalised over N; −inf where missing. (..., N·T, J, T) where the model
-            pools the sites, component n·T + t being datum n at site t.
+            None for uniform ones, shape (N,), or (N, J, T) where some are missing, those −∞.
         """
-        return jax.nn.log_softmax(self._component_log_joint(params, as_data(data), latents), axis=-3)
+        num_sites = initial_sites(self.prior).batch_shape[0]
+        mask = full_mask(data.mask, num_sites)
+        return weights_among_all(data.log_weights, mask, num_sites, pooled=self.pooled)
 
-    def mixture_log_density(self, params: dict[str, Any], data: Any, latents: Array) -> Array:
-        """Log F_jt(z_t), in nats.
+    # Initial parameters.
+
+    def init(self, key: Array, data: Any) -> dict[str, Any]:
+        """Initial parameters.
 
         Args:
-            params: The model's parameters.
-            data: The data of the fit.
-            latents: z, shape (..., T) + event.
-
-        Returns:
-            Shape (..., J, T).
-        """
-        log_density = jax.nn.logsumexp(self._component_log_joint(params, as_data(data), latents), axis=-3)
-        return log_density + self.prior(params).sites().log_base_measure(latents)[..., None, :]
-
-    def _component_log_joint(self, params: dict, data: Data, latents: Array) -> Array:
-        """Log w + ⟨η, t(z)⟩ + h, shape (..., N, J, T)."""
-        return self._component_log_joint_of(params, data, check_latents(self.prior(params), latents))
-
-    @partial(jax.jit, static_argnums=0)
-    def _component_log_joint_of(self, params: dict, data: Data, latents: Array) -> Array:
-        natural, _, log_scale, mask = self._factors_in_blocks(params, data)
-        components = Components(natural, log_scale, data.log_weights, mask)
-        components = pool_components(components) if self.pooled else components
-        return component_log_joint(self.prior(params), components, latents)
-
-    def sample(self, params: dict[str, Any], data: Any, key: Array, shape: tuple[int, ...] = ()) -> Draw:
-        """Draw z from the prior, then for each view and site a datum n from p(x_jt^n | z_t).
-
-        Args:
-            params: The model's parameters.
-            data: The data of the fit, which are all the values that x_j can take.
             key: A random key.
-            shape: Of the draws.
+            data: The data to be fitted, `Data` or a tuple of J views.
 
         Returns:
-            Latents `shape` + (T,) + event and indices `shape` + (J, T), into the components of
-            `component_log_weights`.
+            {"prior": ..., "factors": ..., "posterior": ..., "auxiliary": ...}.
+
+        Raises:
+            ValueError: For a static model (one site) with a single view, of which nothing can be learned.
         """
-        latent_key, index_key = jax.random.split(key)
-        latents = draw_prior(self.prior(params), latent_key, shape)
-        log_weights = self.component_log_weights(params, data, latents)
-        return Draw(latents, jax.random.categorical(index_key, log_weights, axis=-3))
+        data = as_data(data)
+        prior_key, factor_key, *strategy_keys = jax.random.split(key, 4)
+        params = {"prior": init_prior(self.prior, prior_key, data.inputs)}
+        sites = self.reference(params)
+        num_sites = sites.batch_shape[0]
+        if len(data.views) == 1 and num_sites == 1:
+            raise ValueError(
+                "views: a static model (one site) needs at least J = 2 views, got 1; with a single view the "
+                "latent explains nothing, since p(x|z) averages to the empirical marginal whatever f is"
+            )
+        data = data._replace(mask=full_mask(data.mask, num_sites))
+        complete = fill_observed_mean(data.views, data.mask)
+        params["factors"] = self.factors.init(factor_key, complete, sites)
+        params |= {name: {} for name in self.strategies}
+        if all(group == "none" for group in self.strategies.values()):
+            return params
+        return self._with_strategies(strategy_keys, params, data, tuple(self.strategies))
+
+    def with_new_rows(self, params: dict[str, Any], new: Data) -> dict[str, Any]:
+        """Initial rows of saturated strategies for new data, in the place of the fit's."""
+        parts = tuple(name for name, group in self.strategies.items() if group == "rows")
+        return self._with_strategies([jax.random.key(0)] * 2, params, new, parts)
+
+    def _with_strategies(
+        self, keys: Sequence[Array], params: dict[str, Any], data: Data, parts: tuple[str, ...]
+    ) -> dict[str, Any]:
+        """Initial parameters of some strategies, which start from what the factors say, F_j over these data."""
+        sites = self.reference(params)
+        prior = self.prior_of(params, data.inputs)
+        own = recognise_in_blocks(self, params, data.all())
+        conjugate = own.conjugate()
+        if self.uses_log_mixture:
+            conjugate = self.evidence(own, self.mixture(params, Held(own, data.log_weights)))
+        data = data._replace(views=zero_missing(data.views, own.mask), mask=own.mask)
+        if "posterior" in parts:
+            params = {**params, "posterior": self.posterior.init(keys[0], data, conjugate, sites)}
+        if "auxiliary" in parts:
+            potentials = self.posterior.potentials(params["posterior"], data.all(), conjugate, sites)
+            evidence = prior.condition(potentials).sites - sites
+            params = {**params, "auxiliary": self.auxiliary.init(keys[1], data, evidence, sites)}
+        return params
+
+    # The way of the data.
+
+    def prior_of(self, params: dict[str, Any], inputs: Any = None) -> Prior:
+        """The prior with these parameters, of data with these inputs."""
+        return prior_at(self.prior, params["prior"], inputs)
+
+    def reference(self, params: dict[str, Any]) -> Any:
+        """What the factors are relative to: the prior's marginals, or what stands for them with inputs."""
+        return reference_sites(self.prior, params["prior"])
+
+    def num_sites(self, params: dict[str, Any]) -> int:
+        """T."""
+        return jax.eval_shape(self.reference, params).batch_shape[0]
+
+    def recognise(self, params: dict[str, Any], rows: Batch) -> Factors:
+        """Natural parameters of the factors of some data, batch shape (n, J, T)."""
+        sites = self.reference(params)
+        mask = full_mask(rows.mask, sites.batch_shape[0])
+        potentials, log_scale = self.factors.apply(params["factors"], zero_missing(rows.views, mask), sites)
+        natural = natural_parameters(potentials, sites)
+        if mask is not None:
+            natural = natural.where(mask) + sites.broadcast_to(natural.batch_shape).where(~mask)
+            log_scale = None if log_scale is None else jnp.where(mask, log_scale, 0)
+        return Factors(natural, natural - sites, log_scale, mask)
+
+    def mixture(self, params: dict[str, Any], source: Source, key: Array | None = None) -> Mixture:
+        """The mixtures F_jt with these components, in the form that the strategies need."""
+        del key
+        return mixture_of_source(self, params, source)
+
+    def infer(
+        self, params: dict[str, Any], rows: Batch, own: Factors, mixture: Mixture | None = None
+    ) -> Inferred:
+        """Potentials, posterior and ξ of some data, whose rows saturated strategies look up by their index.
+
+        Args:
+            params: The parameters.
+            rows: B data.
+            own: Their factors.
+            mixture: From `mixture`; an exact posterior needs it.
+        """
+        sites = self.reference(params)
+        prior = self.prior_of(params, rows.inputs)
+        rows = Batch(rows.index, zero_missing(rows.views, own.mask), own.mask, rows.inputs)
+        if not self.needs_mixture:
+            conjugate = own.conjugate()
+        elif mixture is None:
+            raise ValueError("mixture: the exact posterior needs log F_j; pass model.mixture(params, source)")
+        else:
+            conjugate = self.evidence(own, mixture)
+        potentials = self.posterior.potentials(params["posterior"], rows, conjugate, sites)
+        posterior = prior.condition(potentials)
+        auxiliary = self.auxiliary.auxiliary(params["auxiliary"], rows, posterior.sites, sites)
+        return Inferred(conjugate, potentials, posterior, auxiliary)
+
+    def hold(self, params: dict[str, Any], rows: Batch, inferred: Inferred) -> Inferred:
+        """Q and ξ without their gradient; the log-normalizer keeps that of the prior at fixed q.
+
+        At fixed λ, ∇ log_normalizer = E_q[∇ log p(Z)], which is the gradient of −KL(q‖p) at fixed q.
+        """
+        held = jax.lax.stop_gradient(inferred)
+        prior = self.prior_of(params, rows.inputs)
+        return held._replace(posterior=prior.condition(held.potentials), marginals=held.posterior.sites)
+
+    def terms(
+        self, params: dict[str, Any], rows: Batch, own: Factors, mixture: Mixture, inferred: Inferred
+    ) -> Terms:
+        """The inner bound of each datum, or its likelihood. Log p0(x_j) of the marginals is not in it."""
+        posterior, potentials = inferred.posterior, inferred.potentials
+        marginals = posterior.sites if inferred.marginals is None else inferred.marginals
+        divergence = jnp.sum(potentials.dot(marginals.mean_parameters()), axis=-1) - posterior.log_normalizer
+        if self.is_exact:
+            if inferred.marginals is None and self.needs_mixture:
+                return Terms(posterior.log_normalizer, divergence)
+            evidence = self.evidence(own, mixture)
+            return Terms(free_energy_at(posterior, potentials, evidence, inferred.marginals), divergence)
+        components = mixture.components
+        assert components is not None
+        bound = inner_bound_at(
+            posterior,
+            self.reference(params),
+            potentials,
+            own.natural,
+            components.natural,
+            auxiliary=inferred.auxiliary,
+            log_scale=own.log_scale,
+            mixture_log_scale=components.log_scale,
+            log_weights=components.log_weights,
+            mask=own.mask,
+            mixture_mask=components.mask,
+            marginals=inferred.marginals,
+        )
+        return Terms(bound, divergence)
+
+    def evidence(self, own: Factors, mixture: Mixture) -> Any:
+        """Σ_j (log f_jt − log F_jt), batch shape (B, T), for sites with one-hot statistics."""
+        return log_ratios_at(Block(own.natural, own.log_scale), mixture.log_values, own.mask).sum(-2)

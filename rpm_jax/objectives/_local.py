@@ -19,12 +19,14 @@ class LocalLatents(NamedTuple):
         posterior: p(Z|X) of the common latents.
         conditionals: p(z_jt|z_t, x_jt), a Categorical over L local states of batch shape (..., J, T, K).
         local_posteriors: p(z_jt|X), a Categorical over L local states of batch shape (..., J, T).
+        potentials: λ of the posterior, batch shape (..., T).
     """
 
     log_likelihood: Array
     posterior: Posterior
     conditionals: Categorical
     local_posteriors: Categorical
+    potentials: Categorical
 
 
 def local_latents(
@@ -82,7 +84,7 @@ def local_latents(
     conditionals = Categorical(jnp.swapaxes(defined, -1, -2))
     common = posterior.sites.log_probabilities[..., None, :, :]
     logits = jax.nn.logsumexp(common[..., None] + conditionals.log_probabilities, axis=-2)
-    return LocalLatents(posterior.log_normalizer, posterior, conditionals, Categorical(logits))
+    return LocalLatents(posterior.log_normalizer, posterior, conditionals, Categorical(logits), potentials)
 
 
 def _log_joint(factors: Categorical, weights: Categorical) -> Array:

@@ -1,4 +1,4 @@
-"""A recognition-parametrised model as a generative model over the data it holds."""
+"""The joint weight of latents and of the data that a recognition-parametrised model holds."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from rpm_jax.model._records import Components
+from rpm_jax.model import Components
 from rpm_jax.normalizers import log_component_weights
 from rpm_jax.priors import Prior
 

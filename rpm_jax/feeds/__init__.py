@@ -1,0 +1,26 @@
+"""Feeds: which components the mixtures F_j average over in a training step."""
+
+from rpm_jax.feeds._base import Feed
+from rpm_jax.feeds._full import Full, full
+from rpm_jax.feeds._minibatch import Minibatch, minibatch
+from rpm_jax.feeds._queue import Queue, QueueState, queue
+from rpm_jax.feeds._sources import Held, Lazy, Source, Spread
+from rpm_jax.feeds._subset import Subset, draw, random_subset
+
+__all__ = [
+    "Feed",
+    "Full",
+    "Held",
+    "Lazy",
+    "Minibatch",
+    "Queue",
+    "QueueState",
+    "Source",
+    "Spread",
+    "Subset",
+    "draw",
+    "full",
+    "minibatch",
+    "queue",
+    "random_subset",
+]

@@ -1,0 +1,15 @@
+"""Questions about data that a fit would generate: each a function of a fit, or of a model with parameters and data."""
+
+from rpm_jax.generation._joint import draw_prior
+from rpm_jax.generation._prediction import predict, predictive_log_weights
+from rpm_jax.generation._sampling import Draw, component_log_weights, mixture_log_density, sample
+
+__all__ = [
+    "Draw",
+    "component_log_weights",
+    "draw_prior",
+    "mixture_log_density",
+    "predict",
+    "predictive_log_weights",
+    "sample",
+]
