@@ -11,8 +11,12 @@ from rpm_jax import (
     auxiliaries,
     copulas,
     datasets,
+    diagnostics,
     expfam,
     factors,
+    feeds,
+    generation,
+    inference,
     marginals,
     metrics,
     networks,
@@ -24,7 +28,7 @@ from rpm_jax import (
     train,
 )
 from rpm_jax.data import Batch, Data, as_data
-from rpm_jax.model import RPM, ImplicitRPM, JointRPM, LocalLatentRPM
+from rpm_jax.model import RPM, Fitted, ImplicitRPM, JointRPM, LocalLatentRPM, bound
 from rpm_jax.train import EarlyStopping, WarmStart, fit, fit_seeds
 
 __version__ = "0.1.0"
@@ -34,6 +38,7 @@ __all__ = [
     "Batch",
     "Data",
     "EarlyStopping",
+    "Fitted",
     "ImplicitRPM",
     "JointRPM",
     "LocalLatentRPM",
@@ -41,12 +46,17 @@ __all__ = [
     "__version__",
     "as_data",
     "auxiliaries",
+    "bound",
     "copulas",
     "datasets",
+    "diagnostics",
     "expfam",
     "factors",
+    "feeds",
     "fit",
     "fit_seeds",
+    "generation",
+    "inference",
     "marginals",
     "metrics",
     "networks",

@@ -63,7 +63,8 @@ def record(cls: type[T]) -> type[T]:
     names = tuple(field.name for field in dataclasses.fields(cls))  # type: ignore[arg-type]
     cls.__eq__ = _equal  # type: ignore[method-assign]
     cls.__hash__ = _hash  # type: ignore[method-assign]
-    cls.__repr__ = describe  # type: ignore[method-assign]
+    if "__repr__" not in cls.__dict__:
+        cls.__repr__ = describe  # type: ignore[method-assign]
     cls.__getstate__ = _state  # type: ignore[method-assign]
     cls.__setstate__ = _set_state  # type: ignore[attr-defined]
     cls.__init_subclass__ = classmethod(_refuse_subclass)  # type: ignore[method-assign, assignment]

@@ -73,13 +73,14 @@ class Batch:
     log_weights: Array | None = None
 
 
-def as_data(views: Any, mask: Any = None, log_weights: Any = None) -> Data:
+def as_data(views: Any, mask: Any = None, log_weights: Any = None, inputs: Any = None) -> Data:
     """Check views and make them `Data`.
 
     Args:
         views: `Data`, or a tuple or list of J arrays with first axis N.
         mask: See `Data`.
         log_weights: See `Data`; they are normalised here.
+        inputs: See `Data`.
 
     Returns:
         Floating-point views; where the mask is False their content does not matter.
@@ -93,7 +94,8 @@ def as_data(views: Any, mask: Any = None, log_weights: Any = None) -> Data:
         distinct = views.distinct if mask is None and log_weights is None else None
         mask = views.mask if mask is None else mask
         log_weights = views.log_weights if log_weights is None else log_weights
-        return as_data(views.views, mask, log_weights)._replace(distinct=distinct)
+        inputs = views.inputs if inputs is None else inputs
+        return as_data(views.views, mask, log_weights, inputs)._replace(distinct=distinct)
     if not isinstance(views, Sequence) or isinstance(views, str | bytes):
         hint = ""
         if hasattr(views, "shape") and len(views.shape) > 1:
@@ -136,7 +138,24 @@ def as_data(views: Any, mask: Any = None, log_weights: Any = None) -> Data:
                     f"{np.isneginf(values).sum()} −inf of {size}"
                 )
         log_weights = jax.nn.log_softmax(log_weights)
-    return Data(arrays, mask, log_weights)
+    return Data(arrays, mask, log_weights, inputs=_checked_inputs(inputs, size))
+
+
+def _checked_inputs(inputs: Any, size: int) -> Any:
+    """Inputs as arrays whose first axis is N."""
+
+    def check(path: tuple, leaf: Any) -> Array:
+        name = f"inputs{jax.tree_util.keystr(path)}"
+        array = _numeric(name, leaf)
+        if array.shape[0] != size:
+            raise ValueError(
+                f"{name} must have the N = {size} data on its first axis, got shape {array.shape}"
+            )
+        if is_concrete(array) and not np.isfinite(np.asarray(array)).all():
+            raise ValueError(f"{name} must be finite, got NaN or infinite numbers")
+        return array
+
+    return jax.tree_util.tree_map_with_path(check, inputs)
 
 
 def _numeric(name: str, value: Any) -> Array:

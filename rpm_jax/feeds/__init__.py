@@ -2,7 +2,7 @@
 
 from rpm_jax.feeds._base import Feed
 from rpm_jax.feeds._full import Full, full
-from rpm_jax.feeds._minibatch import Minibatch, minibatch
+from rpm_jax.feeds._minibatch import Minibatch, minibatch, with_weights_among_themselves
 from rpm_jax.feeds._queue import Queue, QueueState, queue
 from rpm_jax.feeds._sources import Held, Lazy, Source, Spread
 from rpm_jax.feeds._subset import Subset, draw, random_subset
@@ -23,4 +23,5 @@ __all__ = [
     "minibatch",
     "queue",
     "random_subset",
+    "with_weights_among_themselves",
 ]

@@ -35,7 +35,8 @@ class Minibatch:
         """The factors of the batch."""
         del data
         held = Held(seen, rows.log_weights, rows)
-        return (held if devices is None else Spread(held, devices)), state
+        is_whole = devices is None or not devices.batch_is_split
+        return (held if is_whole else Spread(held, devices)), state
 
 
 def with_weights_among_themselves(batch: Batch, data: Data) -> Batch:

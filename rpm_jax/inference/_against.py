@@ -28,9 +28,7 @@ class Against:
         require_choice("against (or its components)", self.components, MIXTURES)
         require_positive_integer("against.num_steps", self.num_steps)
         if not 0 < self.learning_rate < math.inf:
-            raise ValueError(
-                f"against.learning_rate must be positive and finite, got {self.learning_rate!r}"
-            )
+            raise ValueError(f"against.learning_rate must be positive and finite, got {self.learning_rate!r}")
 
 
 def as_against(against: Any) -> Against:

@@ -22,6 +22,7 @@ from rpm_jax.objectives import (
     sliced_score_matching,
     view_score_matching,
 )
+from rpm_jax.priors import Prior
 
 EVALUATED_SHIFTS = 20
 """How many combinations of each datum's views with others' the integral is estimated from."""

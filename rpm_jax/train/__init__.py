@@ -1,43 +1,44 @@
-"""Training: one `fit` for any pure loss, seeds in parallel, warm starts, early stopping, checkpoints."""
+"""Training: one `fit` for any model and objective, seeds in parallel, warm starts, early stopping, checkpoints."""
 
+from rpm_jax.train._alternation import Alternation, alternate
 from rpm_jax.train._checkpoints import Checkpoint, load_checkpoint, save_checkpoint
-from rpm_jax.train._engine import Loss, StatefulLoss, TrainState
-from rpm_jax.train._fit import fit, fit_seeds
-from rpm_jax.train._history import Fit, History, Sweep
-from rpm_jax.train._implicit_losses import ImplicitLikelihood, ScoreMatching, SlicedScoreMatching
-from rpm_jax.train._importance_weighted import ImportanceWeighted
-from rpm_jax.train._losses import BoundLoss, MinibatchLoss, QueueLoss, SubsetLoss
-from rpm_jax.train._optimizer import LEARNING_RATES, DefaultOptimizer
-from rpm_jax.train._options import FitOptions
-from rpm_jax.train._prior_update import maximise_prior
-from rpm_jax.train._run import EarlyStopping, Progress
-from rpm_jax.train._runner import DEFAULT_BATCH_SIZE, EXACT_BATCH_SIZE
+from rpm_jax.train._fit import fit
+from rpm_jax.train._fit_seeds import fit_seeds
+from rpm_jax.train._held_out import HeldOut
+from rpm_jax.train._history import History
+from rpm_jax.train._objectives import Bound, BoundObjective, Loss, Moment, Objective
+from rpm_jax.train._optimizer import LEARNING_RATES, Adam
+from rpm_jax.train._own_objectives import ImportanceWeighted, ScoreMatching, SlicedScoreMatching
+from rpm_jax.train._prior_update import MaximisePrior, maximise_prior
+from rpm_jax.train._result import Fit, Sweep
+from rpm_jax.train._run import Callback, EarlyStopping, Progress
+from rpm_jax.train._step import TrainState
 from rpm_jax.train._warm_start import WarmStart
 
 __all__ = [
-    "DEFAULT_BATCH_SIZE",
-    "EXACT_BATCH_SIZE",
     "LEARNING_RATES",
-    "BoundLoss",
+    "Adam",
+    "Alternation",
+    "Bound",
+    "BoundObjective",
+    "Callback",
     "Checkpoint",
-    "DefaultOptimizer",
     "EarlyStopping",
     "Fit",
-    "FitOptions",
+    "HeldOut",
     "History",
-    "ImplicitLikelihood",
     "ImportanceWeighted",
     "Loss",
-    "MinibatchLoss",
+    "MaximisePrior",
+    "Moment",
+    "Objective",
     "Progress",
-    "QueueLoss",
     "ScoreMatching",
     "SlicedScoreMatching",
-    "StatefulLoss",
-    "SubsetLoss",
     "Sweep",
     "TrainState",
     "WarmStart",
+    "alternate",
     "fit",
     "fit_seeds",
     "load_checkpoint",

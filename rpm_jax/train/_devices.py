@@ -1,9 +1,8 @@
-"""Data and seeds spread over the devices of a mesh."""
+"""Data and objectives spread over the devices of a mesh."""
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
@@ -13,9 +12,13 @@ from jax import Array
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from rpm_jax._jit import jit
+from rpm_jax._record import record
 from rpm_jax.data import Batch, Data
-from rpm_jax.model import MOST_EVALUATED, RPM, evenly_spread
+from rpm_jax.feeds import with_weights_among_themselves
+from rpm_jax.model import MOST_EVALUATED, Model, Terms, ability, bounds, evenly_spread, weighted
 from rpm_jax.normalizers import DeviceAxis
+from rpm_jax.train._objectives import BoundObjective, Moment
 
 
 class Layout(NamedTuple):
@@ -49,8 +52,9 @@ class Layout(NamedTuple):
         return process * self.length + index - first
 
 
-class Spread(NamedTuple):
-    """Data spread over devices; hashable.
+@record
+class Spread:
+    """Data spread over devices.
 
     Attributes:
         mesh: The devices.
@@ -82,6 +86,25 @@ def check_mesh(mesh: Any) -> Mesh:
     return Mesh(mesh.devices, mesh.axis_names)
 
 
+def check_spread(spread: Spread, model: Any, feed: Any, has_rows: bool) -> None:
+    """Refuse what cannot be spread over devices."""
+    if not hasattr(model, "weights_among_all"):
+        raise TypeError(
+            f"mesh: the components of a {type(model).__name__} are not spread over devices (it has no "
+            "weights_among_all); leave mesh out"
+        )
+    if feed is not None and not getattr(feed, "spreads", False):
+        raise ValueError(
+            f"mesh and components={feed!r} do not go together; take rpm_jax.feeds.full() or minibatch()"
+        )
+    layout = spread.layout
+    if has_rows and layout.is_filled_up:
+        raise ValueError(
+            f"views: with saturated strategies every device needs as many data, got {layout.counts} data "
+            f"of the processes for {spread.mesh.size} devices; leave some out, or use another strategy"
+        )
+
+
 def spread_data(data: Data, mesh: Mesh) -> tuple[Data, Spread]:
     """Place data on the devices of a mesh, each an equal share.
 
@@ -107,10 +130,12 @@ def spread_data(data: Data, mesh: Mesh) -> tuple[Data, Spread]:
         log_weights = jnp.full(data.size, -math.log(layout.size), data.views[0].dtype)
     elif log_weights is not None and len(processes) > 1:
         log_weights = log_weights + math.log(data.size / layout.size)
-    filled = Data(
-        tuple(_fill_up(view, missing, mode="edge") for view in data.views),
-        None if data.mask is None else _fill_up(data.mask, missing, constant_values=False),
-        None if log_weights is None else _fill_up(log_weights, missing, constant_values=-np.inf),
+    filled = data._replace(
+        views=tuple(_fill_up(view, missing, mode="edge") for view in data.views),
+        mask=None if data.mask is None else _fill_up(data.mask, missing, constant_values=False),
+        log_weights=None if log_weights is None else _fill_up(log_weights, missing, constant_values=-np.inf),
+        distinct=None,
+        inputs=jax.tree.map(lambda leaf: _fill_up(leaf, missing, mode="edge"), data.inputs),
     )
     spread = Spread(mesh, layout)
     sharding = NamedSharding(mesh, PartitionSpec(spread.name))
@@ -137,57 +162,48 @@ def _fill_up(array: Array, number: int, **fill: Any) -> Any:
     return np.pad(np.asarray(array), [(0, number), *[(0, 0)] * (array.ndim - 1)], **fill)
 
 
-@dataclass(frozen=True)
-class SpreadLoss:
+@record
+class SpreadObjective:
     """Minus the mean bound of a batch, components (and the batch) spread over devices.
 
     Attributes:
-        model: The model.
+        objective: On one device.
         spread: The devices.
-        components: "data", all of them, or "batch", those of the batch.
-        em: See `RPM.bound`.
     """
 
-    model: RPM
+    objective: BoundObjective
     spread: Spread
-    components: str
-    em: bool = False
 
-    def __call__(self, params: Any, batch: Batch, data: Data) -> Array:
-        """The loss of a batch."""
+    def init(self, key: Array, params: Any, data: Data) -> Any:
+        """The feed's state."""
+        return self.objective.init(key, params, data)
+
+    def loss(self, params: Any, batch: Batch, data: Data, memory: Any, moment: Moment) -> tuple[Array, Any]:
+        """The loss of a batch, which is split too where its size is a multiple of the number of devices."""
+        model: Any = self.objective.model
         split = len(batch.index) % self.spread.mesh.size == 0
-        if self.components == "batch":
-            return -jnp.mean(self._minibatch_bound(params, batch, data, split))
+        devices = DeviceAxis(self.spread.name, split)
+        batch = with_weights_among_themselves(batch, data)
+        if split:
+            weights = model.weights_among_all(Data(batch.views, batch.mask, batch.log_weights))
+            batch = replace(batch, log_weights=weights)
 
-        def bound(params: Any, batch: Batch, data: Data, distinct: Any) -> Array:
-            devices = DeviceAxis(self.spread.name, split)
+        def terms(params: Any, batch: Batch, data: Data, distinct: Any) -> Terms:
             data = data._replace(distinct=distinct)
-            return self.model.bound(params, batch, data, em=self.em, devices=devices)
+            return self.objective.terms(params, batch, data, memory, moment.key, devices)[0]
 
-        weights = self.model.weights_among_all(data)
-        own = data._replace(log_weights=weights, distinct=None)
-        mapped = self.spread.map(bound, (False, split, True, False), split)
-        return -jnp.mean(mapped(params, batch, own, data.distinct))
-
-    def _minibatch_bound(self, params: Any, batch: Batch, data: Data, split: bool) -> Array:
-        weights = data.log_weights
-        if weights is not None:
-            weights = jax.nn.log_softmax(weights[batch.index])
-        if not split:
-            return self.model.minibatch_bound(params, batch, weights, em=self.em)
-
-        def bound(params: Any, batch: Batch, weights: Array | None) -> Array:
-            devices = DeviceAxis(self.spread.name, True)
-            return self.model.minibatch_bound(params, batch, weights, em=self.em, devices=devices)
-
-        weights = self.model.weights_among_all(Data(batch.views, batch.mask, weights))
-        return self.spread.map(bound, (False, True, True), True)(params, batch, weights)
+        mapped = self.spread.map(terms, (False, split, True, False), split)
+        value = mapped(params, batch, own_share(model, data), data.distinct)
+        return -jnp.mean(weighted(value, self.objective.beta(moment))), memory
 
 
-@partial(jax.jit, static_argnums=(0, 1))
-def spread_mean_bound(
-    model: RPM, spread: Spread, params: Any, data: Data, evaluated: Data | None = None
-) -> Array:
+def own_share(model: Any, data: Data) -> Data:
+    """Data with log-weights that stay right where they are divided, without their distinct values."""
+    return data._replace(log_weights=model.weights_among_all(data), distinct=None)
+
+
+@jit
+def spread_mean_bound(model: Model, spread: Spread, params: Any, data: Data, evaluated: Data | None) -> Array:
     """The mean bound of data, with F_j over data that are spread over devices.
 
     Args:
@@ -195,21 +211,23 @@ def spread_mean_bound(
         spread: The devices.
         params: Its parameters.
         data: From `spread_data`.
-        evaluated: Data whose bound is taken; None: those of the fit, as by `RPM.mean_bound`.
+        evaluated: Data whose bound is taken; None: those of the fit, as by `rpm_jax.model.mean_bound`.
     """
     size = spread.layout.size
-    own = data._replace(log_weights=model.weights_among_all(data), distinct=None)
+    own = own_share(model, data)
 
-    def bounds(params: Any, batch: Batch, data: Data, distinct: Any) -> Array:
+    def of_batch(params: Any, batch: Batch, data: Data, distinct: Any) -> Array:
         mixture = data._replace(distinct=distinct)
-        return model.bounds(params, batch, mixture, devices=DeviceAxis(spread.name))
+        return bounds(model, params, batch, mixture, devices=DeviceAxis(spread.name))
 
-    if evaluated is None and model.is_exact:
-        batch = data.batch(jnp.arange(data.size))
-        of_all = spread.map(bounds, (False, True, True, False), True)(params, batch, own, data.distinct)
+    if evaluated is None and ability(model, "is_exact", False):
+        of_all = spread.map(of_batch, (False, True, True, False), True)(
+            params, data.all(), own, data.distinct
+        )
         return jnp.mean(of_all[spread.layout.rows(jnp.arange(size))])
     if evaluated is None:
         batch = data.batch(spread.layout.rows(jnp.asarray(evenly_spread(size, MOST_EVALUATED))))
     else:
         batch = evaluated.batch(jnp.asarray(evenly_spread(evaluated.size, MOST_EVALUATED)))
-    return jnp.mean(spread.map(bounds, (False, False, True, False), False)(params, batch, own, data.distinct))
+    mapped = spread.map(of_batch, (False, False, True, False), False)
+    return jnp.mean(mapped(params, batch, own, data.distinct))

@@ -1,8 +1,8 @@
-"""What a run returns."""
+"""The course of a run."""
 
-from typing import Any, NamedTuple
+import math
+from typing import NamedTuple
 
-import jax
 import numpy as np
 
 
@@ -14,8 +14,10 @@ class History(NamedTuple):
             was left out.
         held_out_steps: After how many steps the held-out bound was taken, shape (evaluations,).
         held_out: The mean bound of the held-out data, shape (evaluations,).
-        skipped: Steps left out because loss or gradient was not finite.
+        skipped: Steps left out because loss, gradient or the parameters after them were not finite.
         stopped: Why the run ended: "finished", "early stopping", "callback" or "not finite".
+        seconds: What all of it took, compilation and evaluation included; of all seeds together.
+        warnings: What was warned of.
     """
 
     train: np.ndarray
@@ -23,88 +25,35 @@ class History(NamedTuple):
     held_out: np.ndarray
     skipped: np.ndarray
     stopped: str
-
-
-class Fit(NamedTuple):
-    """A fitted model.
-
-    Attributes:
-        params: The parameters: the last, or with early stopping the best by the bound it watches.
-        history: The course of the run.
-        bound: The mean bound over all data (1000 evenly spread ones of more), F_j over all data, in nats.
-        held_out_bound: The mean bound over the held-out data, or None.
-    """
-
-    params: Any
-    history: History
-    bound: np.ndarray
-    held_out_bound: np.ndarray | None
-
-
-class Sweep(NamedTuple):
-    """Fits from several seeds; every array has a leading axis of them.
-
-    Attributes:
-        params: The parameters.
-        history: The course of the runs.
-        bound: The mean bound over all data, shape (seeds,).
-        held_out_bound: The mean bound over the held-out data, shape (seeds,), or None.
-    """
-
-    params: Any
-    history: History
-    bound: np.ndarray
-    held_out_bound: np.ndarray | None
+    seconds: float = math.nan
+    warnings: tuple[str, ...] = ()
 
     @property
-    def size(self) -> int:
-        """The number of seeds."""
-        return len(self.bound)
+    def ending(self) -> str:
+        """Why and when the run ended, in words."""
+        seconds = f" after {self.seconds:.3g} s" if math.isfinite(self.seconds) else ""
+        return f"{self.stopped}{seconds}"
 
-    def run(self, seed: int) -> Fit:
-        """The fit of one seed."""
-        history = self.history
-        return Fit(
-            jax.tree.map(lambda leaf: leaf[seed], self.params),
-            history._replace(
-                train=history.train[seed], held_out=history.held_out[seed], skipped=history.skipped[seed]
-            ),
-            self.bound[seed],
-            None if self.held_out_bound is None else self.held_out_bound[seed],
-        )
-
-    def best_index(self) -> int:
-        """The seed with the highest bound over the data it was fitted on; no labels needed."""
-        if np.isnan(self.bound).all():
-            raise ValueError("no seed has a finite bound")
-        return int(np.nanargmax(self.bound))
-
-    def best(self) -> Fit:
-        """The fit of the best seed."""
-        return self.run(self.best_index())
+    def of_seed(self, seed: int) -> "History":
+        """The course of one of several runs."""
+        return self._replace(train=self.train[seed], held_out=self.held_out[seed], skipped=self.skipped[seed])
 
 
-def join(sweeps: list[Sweep]) -> Sweep:
-    """Sweeps over some seeds each as one over all of them.
+def join_histories(histories: list[History]) -> History:
+    """The courses of some runs each as that of all of them.
 
-    Their courses may differ in length where runs were stopped: the shorter ones end in NaN.
+    They may differ in length where runs were stopped: the shorter ones end in NaN.
     """
-    longest = max(sweep.history.train.shape[-1] for sweep in sweeps)
-    looks = max((sweep.history.held_out_steps for sweep in sweeps), key=len)
-    stopped = ", ".join(dict.fromkeys(sweep.history.stopped for sweep in sweeps))
-    history = History(
-        np.concatenate([_extend(sweep.history.train, longest) for sweep in sweeps]),
+    longest = max(history.train.shape[-1] for history in histories)
+    looks = max((history.held_out_steps for history in histories), key=len)
+    return History(
+        np.concatenate([_extend(history.train, longest) for history in histories]),
         looks,
-        np.concatenate([_extend(sweep.history.held_out, len(looks)) for sweep in sweeps]),
-        np.concatenate([sweep.history.skipped for sweep in sweeps]),
-        stopped,
-    )
-    held_out = [sweep.held_out_bound for sweep in sweeps if sweep.held_out_bound is not None]
-    return Sweep(
-        jax.tree.map(lambda *leaves: jax.numpy.concatenate(leaves), *[sweep.params for sweep in sweeps]),
-        history,
-        np.concatenate([sweep.bound for sweep in sweeps]),
-        np.concatenate(held_out) if held_out else None,
+        np.concatenate([_extend(history.held_out, len(looks)) for history in histories]),
+        np.concatenate([history.skipped for history in histories]),
+        ", ".join(dict.fromkeys(history.stopped for history in histories)),
+        sum(history.seconds for history in histories),
+        tuple(dict.fromkeys(text for history in histories for text in history.warnings)),
     )
 
 

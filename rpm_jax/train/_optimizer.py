@@ -1,11 +1,18 @@
 """Optimisers: sensible rates for each group of parameters, or any optax optimiser."""
 
+import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 import optax
+from jax import Array
+
+from rpm_jax._checks import require_choice
+from rpm_jax._record import record
+from rpm_jax.train._alternation import Alternation, in_its_turn
 
 LEARNING_RATES = {"networks": 1e-2, "prior": 2e-2, "rows": 5e-2}
 """Peak learning rates of Adam by group of parameters."""
@@ -13,81 +20,144 @@ LEARNING_RATES = {"networks": 1e-2, "prior": 2e-2, "rows": 5e-2}
 WARM_UP = 0.05
 """The fraction of all steps over which the learning rates grow from 0."""
 
+LARGEST_GRADIENT = 1e3
+"""The norm that each group's gradient is clipped to."""
+
 SCHEDULES = ("cosine", "constant")
 
 
-class OptimizerSpec(Protocol):
-    """An optimiser that is made once the parameters' groups are known. Hashable, equal by value."""
-
-    def make(self, groups: Any, hyperparameters: Mapping[str, Any]) -> optax.GradientTransformation:
-        """The optimiser for parameters with these groups (a pytree of names)."""
-        ...
-
-
-@dataclass(frozen=True)
-class DefaultOptimizer:
-    """Adam with a rate for each group, warmed up and decayed over the run, on clipped gradients.
+@record
+class Adam:
+    """Adam with a rate for each group, warmed up and decayed over the run, on clipped gradients: the default.
 
     Attributes:
-        num_steps: Of the whole run.
-        learning_rates: Pairs of group and peak rate.
-        schedule: "cosine" (to zero) or "constant", both after the warm-up, or a function from the step to a
-            factor on all rates.
-        frozen: Groups whose parameters stay.
+        learning_rates: Peak rates for some of "networks", "prior", "rows", a mapping or pairs; others have
+            `LEARNING_RATES`.
+        schedule: "cosine" (to zero) or "constant", both after a warm-up over 5 % of the run, or a function from
+            the step to a factor on all rates.
     """
 
-    num_steps: int
-    learning_rates: tuple[tuple[str, float], ...]
+    learning_rates: Any = ()
     schedule: str | Callable[[Any], Any] = "cosine"
-    frozen: frozenset[str] = field(default_factory=frozenset)
+
+    def __post_init__(self) -> None:
+        """Check rates and schedule."""
+        rates = self.learning_rates
+        if rates is None:
+            rates = ()
+        if not isinstance(rates, Mapping | tuple):
+            raise TypeError(
+                "optimizer.learning_rates must map groups to rates, such as {'networks': 0.003}, got "
+                f"{rates!r}"
+            )
+        pairs = dict(rates)
+        for name, rate in pairs.items():
+            require_choice("optimizer.learning_rates: group", name, tuple(LEARNING_RATES))
+            if isinstance(rate, bool) or not np.isscalar(rate) or not 0 < float(rate) < math.inf:
+                raise ValueError(
+                    f"optimizer.learning_rates[{name!r}] must be positive and finite, got {rate!r}"
+                )
+        object.__setattr__(self, "learning_rates", tuple((name, float(rate)) for name, rate in pairs.items()))
+        if not callable(self.schedule):
+            require_choice("optimizer.schedule", self.schedule, SCHEDULES)
+
+
+@record
+class AdamByGroup:
+    """`Adam` for one run: rates and the number of steps are arrays, so that they are no part of a program.
+
+    Attributes:
+        rates: For each of the groups in `LEARNING_RATES`.
+        num_steps: Of the run.
+        schedule: As of `Adam`.
+        frozen: Groups whose parameters stay.
+        alternation: Turns of the groups, or None.
+    """
+
+    rates: tuple[Any, ...]
+    num_steps: Any
+    schedule: str | Callable[[Any], Any]
+    frozen: tuple[str, ...]
+    alternation: Alternation | None = None
 
     def make(self, groups: Any, hyperparameters: Mapping[str, Any]) -> optax.GradientTransformation:
         """Adam for each group; `hyperparameters` may override rates by the group's name."""
-        rates = {**dict(self.learning_rates), **hyperparameters}
-        factor = _factor(self.schedule, self.num_steps)
-        transforms: dict[str, Any] = {
-            name: optax.chain(
-                optax.clip_by_global_norm(1e3),
-                optax.adam(lambda step, rate=rate: rate * factor(step)),
+        rates = {**dict(zip(LEARNING_RATES, self.rates, strict=True)), **hyperparameters}
+        transforms = {}
+        for name, rate in rates.items():
+            share = 1.0 if self.alternation is None else self.alternation.share(name)
+            factor = _factor(self.schedule, self.num_steps * share)
+            adam = optax.chain(
+                optax.clip_by_global_norm(LARGEST_GRADIENT),
+                optax.adam(lambda step, rate=rate, factor=factor: rate * factor(step)),
             )
-            for name, rate in rates.items()
-        }
+            transforms[name] = in_its_turn(adam, name, self.alternation)
         return _by_group(transforms, groups, self.frozen)
 
 
-@dataclass(frozen=True)
+@record
 class GivenOptimizer:
     """An optax optimiser, or a factory of one from hyperparameters.
 
     Attributes:
         optimizer: `optax.GradientTransformation`, or a function of keyword arguments that returns one.
         frozen: Groups whose parameters stay.
+        alternation: Turns of the groups, each with an optimiser state of its own, or None.
     """
 
     optimizer: Any
-    frozen: frozenset[str] = field(default_factory=frozenset)
+    frozen: tuple[str, ...]
+    alternation: Alternation | None = None
 
     def make(self, groups: Any, hyperparameters: Mapping[str, Any]) -> optax.GradientTransformation:
         """The optimiser, with the frozen groups left out."""
         optimizer = self.optimizer
         if not hasattr(optimizer, "update"):
             optimizer = optimizer(**hyperparameters)
-        return _by_group({"trained": optimizer}, groups, self.frozen, default="trained")
+        if self.alternation is None:
+            return _by_group({"trained": optimizer}, groups, self.frozen, default="trained")
+        transforms = {name: in_its_turn(optimizer, name, self.alternation) for name in LEARNING_RATES}
+        return _by_group(transforms, groups, self.frozen)
+
+
+def for_run(
+    optimizer: Any, num_steps: int, frozen: tuple[str, ...], alternation: Alternation | None
+) -> AdamByGroup | GivenOptimizer:
+    """An optimiser for a run of so many steps: `Adam` (None: with its defaults) or one of optax."""
+    optimizer = Adam() if optimizer is None else optimizer
+    if not isinstance(optimizer, Adam):
+        return GivenOptimizer(optimizer, frozen, alternation)
+    rates = {**LEARNING_RATES, **dict(optimizer.learning_rates)}
+    return AdamByGroup(
+        tuple(np.asarray(rate) for rate in rates.values()),
+        np.asarray(num_steps),
+        optimizer.schedule,
+        frozen,
+        alternation,
+    )
 
 
 def _by_group(
-    transforms: dict[str, Any], groups: Any, frozen: frozenset[str], default: str | None = None
+    transforms: dict[str, Any], groups: Any, frozen: tuple[str, ...], default: str | None = None
 ) -> optax.GradientTransformation:
     transforms = {**transforms, "frozen": optax.set_to_zero()}
-    frozen = frozen | {"none"}
-    labels = jax.tree.map(lambda group: "frozen" if group in frozen else default or group, groups)
+    stays = {*frozen, "none", "frozen"}
+    labels = jax.tree.map(lambda group: "frozen" if group in stays else default or group, groups)
     return optax.multi_transform(transforms, labels)
 
 
-def _factor(schedule: str | Callable[[Any], Any], num_steps: int) -> Callable[[Any], Any]:
+def _factor(schedule: str | Callable[[Any], Any], num_steps: Array) -> Callable[[Any], Any]:
+    """The schedule's factor at a step, for a number of steps that may be traced."""
     if callable(schedule):
         return schedule
-    warm_up = max(1, round(WARM_UP * num_steps))
-    if schedule == "constant":
-        return optax.linear_schedule(0.0, 1.0, warm_up)
-    return optax.warmup_cosine_decay_schedule(0.0, 1.0, warm_up, max(num_steps, warm_up + 1))
+    warm_up = jnp.maximum(1.0, jnp.round(WARM_UP * num_steps))
+
+    def factor(step: Any) -> Array:
+        rising = jnp.clip(step / warm_up, 0.0, 1.0)
+        if schedule == "constant":
+            return rising
+        length = jnp.maximum(num_steps, warm_up + 1.0) - warm_up
+        done = jnp.clip((step - warm_up) / length, 0.0, 1.0)
+        return jnp.where(step < warm_up, rising, 0.5 * (1.0 + jnp.cos(jnp.pi * done)))
+
+    return factor

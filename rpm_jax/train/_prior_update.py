@@ -1,15 +1,16 @@
 """Closed-form M-steps of the prior between gradient steps of everything else."""
 
-from dataclasses import dataclass
 from typing import Any
 
 from jax import Array
 
+from rpm_jax._record import record
 from rpm_jax.data import Data
-from rpm_jax.model import RPM
+from rpm_jax.inference import infer_data
+from rpm_jax.model import RPM, ability
 
 
-@dataclass(frozen=True)
+@record
 class MaximisePrior:
     """Set the prior to its maximum-likelihood value given the posterior of all data.
 
@@ -20,17 +21,16 @@ class MaximisePrior:
             it falls linearly to 0.
     """
 
-    model: RPM
-    pseudo_count: float
-    perturbation: float
+    model: Any
+    pseudo_count: float = 0.0
+    perturbation: float = 0.0
 
     def __call__(self, params: dict[str, Any], data: Data, fraction: Array) -> dict[str, Any]:
         """Parameters with the prior maximised."""
-        posterior = self.model.posterior(params, data)
-        spec: Any = self.model.prior_spec
-        prior = spec.maximise(
+        components = data if ability(self.model, "needs_mixture", True) else None
+        prior = self.model.prior.maximise(
             params["prior"],
-            posterior,
+            infer_data(self.model, params, data, components).posterior,
             pseudo_count=self.pseudo_count,
             perturbation=self.perturbation * (1.0 - fraction),
         )
@@ -43,7 +43,7 @@ def maximise_prior(model: RPM, *, pseudo_count: float = 0.0, perturbation: float
     Use it together with `freeze=("prior",)`, so that gradient steps leave the prior alone.
 
     Args:
-        model: An RPM whose prior's specification has a closed-form M-step, such as `priors.hidden_markov`.
+        model: A model whose prior's specification has a closed-form M-step, such as `priors.hidden_markov`.
         pseudo_count: Added to every expected count.
         perturbation: The initial weight of uniform transitions, which keeps states from collapsing early on;
             it falls to 0 over the run.
@@ -52,9 +52,9 @@ def maximise_prior(model: RPM, *, pseudo_count: float = 0.0, perturbation: float
         TypeError: For a prior without a closed-form M-step.
         ValueError: For weights out of range.
     """
-    if not hasattr(model.prior_spec, "maximise"):
+    if not hasattr(model.prior, "maximise"):
         raise TypeError(
-            f"model: its prior {type(model.prior_spec).__name__} has no closed-form M-step (no method "
+            f"model: its prior {type(model.prior).__name__} has no closed-form M-step (no method "
             "maximise(params, posterior)); learn it by gradient, the default"
         )
     if not pseudo_count >= 0 or not 0 <= perturbation < 1:

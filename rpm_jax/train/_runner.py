@@ -1,8 +1,7 @@
-"""The phases of a fit: initialise, warm up, optimise, evaluate, for one seed or many."""
+"""A run from its first key to its bounds: initialise, warm up, fit, evaluate; for one seed or many."""
 
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -10,47 +9,49 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from rpm_jax.data import Data, choose_mixture
-from rpm_jax.model import RPM, Model
-from rpm_jax.normalizers import Queue, Subset
-from rpm_jax.train._devices import Layout, Spread, SpreadLoss, replicate, spread_mean_bound
-from rpm_jax.train._engine import Loss, Seeds, Steps, advance_many, advance_one, init_state
+from rpm_jax._jit import jit
+from rpm_jax.data import Data
+from rpm_jax.feeds import Feed, full, minibatch
+from rpm_jax.inference import row_parts
+from rpm_jax.model import Model, ability, mean_bound
+from rpm_jax.train._devices import (
+    Layout,
+    Spread,
+    SpreadObjective,
+    check_spread,
+    replicate,
+    spread_mean_bound,
+)
+from rpm_jax.train._guard import keep_finite, last_finite
+from rpm_jax.train._held_out import FINAL_STEPS, HeldOut, Watch, check_watch
 from rpm_jax.train._history import History
-from rpm_jax.train._losses import MatchAuxiliary, MatchPosterior, bound_loss
-from rpm_jax.train._optimizer import LEARNING_RATES, DefaultOptimizer, GivenOptimizer
+from rpm_jax.train._initial import initial_parameters, require_finite_start
+from rpm_jax.train._not_finite import find_not_finite
+from rpm_jax.train._objectives import BoundObjective
+from rpm_jax.train._optimizer import Adam, for_run
 from rpm_jax.train._options import FitOptions
-from rpm_jax.train._run import run_steps
-from rpm_jax.train._warm_start import WarmStart
+from rpm_jax.train._probes import check_held_out, check_schedule, check_update
+from rpm_jax.train._progress import Reporter, reporter
+from rpm_jax.train._run import Course, Watcher, run_steps
+from rpm_jax.train._seeds import Seeds, call_over_seeds, over_seeds
+from rpm_jax.train._step import MOST_STEPS, Groups, Steps, advance_run, init_run
+from rpm_jax.train._warm_start import Phase, warm_start_phases
+from rpm_jax.train._warnings import left_out, warn, warnings_of
 
-DEFAULT_BATCH_SIZE = 32
-EXACT_BATCH_SIZE = 256
-"""Of models with exact likelihoods, whose F_j may be over the minibatch."""
+BATCH_SIZE = 32
+"""Of models that do not say what they like."""
 
-MOST_BATCHES = 4
-"""Up to this many minibatches, F_j is over all data where a model has exact likelihoods."""
-
-DEFAULT_WARM_START = 200
-"""Steps to match each network of a strategy."""
-
-HELD_OUT_STEPS = 25
-"""Steps on the rows of held-out data at each look, where a saturated strategy needs rows for them."""
-
-FINAL_HELD_OUT_STEPS = 500
+WARNED_AT = 3
+"""How many calls above `Runner.run` the one is that warnings point to."""
 
 
-@dataclass(frozen=True)
-class Groups:
-    """Group names of a model's parameters, with frozen parts as a group of their own."""
+class Outcome(NamedTuple):
+    """What a run gives."""
 
-    model: Model
-    frozen: tuple[str, ...]
-
-    def __call__(self, params: Any) -> Any:
-        groups = self.model.groups(params)
-        return {
-            part: jax.tree.map(lambda name, part=part: "frozen" if part in self.frozen else name, value)
-            for part, value in groups.items()
-        }
+    params: Any
+    history: History
+    bound: np.ndarray
+    held_out_bound: np.ndarray | None
 
 
 class Runner(NamedTuple):
@@ -58,7 +59,7 @@ class Runner(NamedTuple):
 
     model: Model
     data: Data
-    held_out: Data | None
+    held_out: HeldOut | None
     options: FitOptions
     hyperparameters: dict[str, Array]
     seeds: Seeds | None = None
@@ -76,277 +77,191 @@ class Runner(NamedTuple):
         """The axis of the data that counts the seeds, if there is one."""
         return None if self.seeds is None else self.seeds.data_axis
 
-    def run(self, key: Array) -> tuple[Any, History, np.ndarray, np.ndarray | None]:
+    @property
+    def of_one(self) -> Data:
+        """The data of one seed."""
+        return self.data if self.data_axis is None else jax.tree.map(lambda leaf: leaf[0], self.data)
+
+    def run(self, key: Array) -> Outcome:
         """Initialise, warm up, fit, evaluate."""
+        started = time.perf_counter()
         options = self.options
-        size = self.size
-        if self.held_out is not None and len(self.held_out.views) != len(self.data.views):
-            raise ValueError(
-                f"held_out must hold the J = {len(self.data.views)} views of the fit, got "
-                f"{len(self.held_out.views)}"
-            )
-        exact = getattr(self.model, "one_hot", False)
-        default_size = EXACT_BATCH_SIZE if exact else DEFAULT_BATCH_SIZE
-        batch_size = min(size, default_size) if options.batch_size is None else options.batch_size
-        keys = self._map(lambda k: jax.random.split(k, 5))(key)
+        if self.held_out is not None:
+            check_held_out(self.held_out.data, self.data, 1 if self.data_axis is None else 2)
+        batch_size = self._batch_size()
+        keys = _five(key) if self.seeds is None else jax.vmap(_five)(key)
         init_key, *step_keys = (keys[..., i] for i in range(5))
-        init = partial(_init, self.model, self.seeds, self.spread and self.spread.layout)
-        expected = jax.eval_shape(init, init_key, self.data)
-        options.check(size, self.hyperparameters, tuple(expected))
-        self._check_spread()
+        expected = jax.eval_shape(self._init, init_key, self.data)
+        options.check(self.model, self.size, self.hyperparameters, tuple(expected))
+        feed = self._feed(batch_size)
+        if self.spread is not None:
+            check_spread(self.spread, self.model, options.components, bool(row_parts(self.model)))
+        watch = None
+        if self.held_out is not None:
+            watch = Watch(self.model, self.data, self.held_out, self.seeds, self.spread)
+            check_watch(watch)
+        shown = reporter(options.progress if jax.process_index() == 0 else False)
+        shown.note("initialising")
         if options.params is None:
-            params = init(init_key, self.data)
+            params = self._init(init_key, self.data)
         else:
-            params = self._checked(options.params, expected)
+            params = initial_parameters(options.params, expected, stacked=self.seeds is not None)
+        require_finite_start(params, is_given=options.params is not None)
         if self.spread is not None:
             params = replicate(params, self.spread.mesh)
-        components = options.components
-        few_values = self.data.distinct is not None
-        if components is None:
-            components = "batch" if exact and size > MOST_BATCHES * batch_size and not few_values else "data"
-        if components == "data" and batch_size == size and not (options.replacement or few_values):
-            # The same mixtures, from factors that are evaluated once.
-            components = "batch"
-        if (options.em or isinstance(components, Queue | Subset)) and not isinstance(self.model, RPM):
-            raise TypeError(
-                "em=True and components=queue(...) or random_subset(...) need an rpm_jax.RPM as the "
-                f"model, got {type(self.model).__name__}; leave em out, and take components='data' or 'batch'"
-            )
-        for phase, phase_key in zip(self._phases(components), step_keys[:3], strict=False):
+        self._check_functions(params)
+        own_optimizer = not (options.optimizer is None or isinstance(options.optimizer, Adam))
+        bound = self._spread_over_devices(BoundObjective(self.model, feed))
+        phases = warm_start_phases(self.model, options.warm_start, bound)
+        for phase, phase_key in zip(phases, step_keys[:3], strict=True):
             if phase.num_steps > 0:
-                params, _ = self._minimise(phase, params, phase_key, batch_size, quiet=True)
-        loss = options.loss or self._bound_loss(components, options.em)
-        phase = Phase("fit", loss, options.num_steps, ())
-        params, history = self._minimise(phase, params, step_keys[3], batch_size, quiet=False)
-        bound = np.asarray(self._evaluate_fit(params))
+                course = self._minimise(phase, params, phase_key, batch_size, shown)
+                texts = left_out(course, own_optimizer=own_optimizer)
+                warn([f"{phase.name}: {text}" for text in texts], WARNED_AT)
+                params = course.before_fault()
+        objective = self._spread_over_devices(options.make_objective(self.model, feed))
+        phase = Phase("fit", objective, options.num_steps)
+        course = self._minimise(phase, params, step_keys[3], batch_size, shown, watch)
+        shown.note("evaluating")
+        # A loss of the user's own may well lead to where the bound is not finite.
+        start = (lambda: params,) if options.is_bound else ()
+        candidates = (lambda: course.params, *course.earlier, *start)
+        returned, value, place = last_finite(candidates, self._evaluate)
         held_out_bound = None
-        if self.held_out is not None:
-            held_out_bound = np.asarray(self._held_out_evaluator(FINAL_HELD_OUT_STEPS)(params))
-        return params, history, bound, held_out_bound
+        if watch is not None:
+            held_out_bound = np.asarray(watch.look(returned, watch.init(returned), FINAL_STEPS)[0])
+        shown.end()
+        found = None
+        if course.ends_unmade or place.any() or not np.isfinite(value).all():
+            found = self._find_not_finite(course, value, place)
+        texts = warnings_of(course, value, place, found, own_optimizer=own_optimizer)
+        warn(texts, WARNED_AT)
+        seconds = time.perf_counter() - started
+        history = course.history._replace(seconds=seconds, warnings=texts)
+        return Outcome(returned, history, value, held_out_bound)
 
-    def _check_spread(self) -> None:
-        """Refuse what cannot be spread over devices."""
-        if self.spread is None:
-            return
-        if not isinstance(self.model, RPM):
-            raise TypeError(
-                f"mesh: only an rpm_jax.RPM is spread, got {type(self.model).__name__}; leave it out"
-            )
-        if isinstance(self.options.components, Queue | Subset):
-            raise ValueError(
-                "mesh and components=queue(...) or random_subset(...) do not go together; take 'data' "
-                "or 'batch'"
-            )
-        if self.options.held_out_mixture == "both":
-            raise ValueError("mesh and held_out_mixture='both' do not go together; take 'train' or 'given'")
-        layout = self.spread.layout
-        if self.model.has_rows and layout.is_filled_up:
-            raise ValueError(
-                f"views: with saturated strategies every device needs as many data, got {layout.counts} data "
-                f"of the processes for {self.spread.mesh.size} devices; leave some out, or use another "
-                "strategy"
-            )
+    def _batch_size(self) -> int:
+        if self.options.batch_size is not None:
+            return self.options.batch_size
+        default = ability(self.model, "default_batch_size", lambda data: BATCH_SIZE)
+        return min(self.size, default(self.of_one))
 
-    def _bound_loss(self, components: str | Queue | Subset, em: bool) -> Any:
-        if self.spread is None:
-            return bound_loss(self.model, components, em)
-        assert isinstance(self.model, RPM)
-        assert isinstance(components, str)
-        return SpreadLoss(self.model, self.spread, components, em)
+    def _feed(self, batch_size: int) -> Feed:
+        """The components of the fit, as the model accepts them."""
+        data = self.of_one
+        feed = self.options.components
+        if feed is None:
+            feed = ability(self.model, "default_feed", lambda data, batch_size: full())(data, batch_size)
+        ability(self.model, "accepts", lambda feed, data: None)(feed, data)
+        is_whole = batch_size == self.size and not self.options.replacement
+        # The same mixtures, from factors that are evaluated once.
+        return minibatch() if feed == full() and is_whole and data.distinct is None else feed
 
-    def _checked(self, params: Any, expected: Any) -> Any:
-        """A copy of initial parameters, whose shapes are those of `Model.init`."""
-        structures = [str(jax.tree.structure(tree)) for tree in (expected, params)]
-        if structures[0] != structures[1]:
-            raise ValueError(
-                "params must have the structure of model.init(key, data)"
-                f"{', stacked over seeds' if self.seeds else ''}: {structures[0]}, got {structures[1]}"
-            )
-        for (path, want), got in zip(
-            jax.tree_util.tree_leaves_with_path(expected), jax.tree.leaves(params), strict=True
-        ):
-            if want.shape != jnp.shape(got):
-                raise ValueError(
-                    f"params{jax.tree_util.keystr(path)} must have shape {want.shape} for this model and "
-                    f"these data, got {jnp.shape(got)}"
-                )
-        return jax.tree.map(jnp.array, params)
+    def _init(self, key: Array, data: Data) -> Any:
+        return _initialise(self.model, self.seeds, self.spread and self.spread.layout, key, data)
 
-    def _phases(self, components: str | Queue | Subset) -> "list[Phase]":
-        model = self.model
-        if not isinstance(model, RPM):
-            return []
-        groups = (model.posterior_strategy.group, model.auxiliary_strategy.group)
-        warm_start = self.options.warm_start
-        if warm_start is None:
-            steps = [DEFAULT_WARM_START if group == "networks" else 0 for group in groups]
-            warm_start = WarmStart(match_posterior=steps[0], match_auxiliary=steps[1])
-        learned = [group != "none" for group in groups]
-        return [
-            Phase(
-                "match posterior",
-                MatchPosterior(model),
-                warm_start.match_posterior * learned[0],
-                ("prior", "factors", "auxiliary"),
-            ),
-            Phase(
-                "match auxiliary",
-                MatchAuxiliary(model),
-                warm_start.match_auxiliary * learned[1],
-                ("prior", "factors", "posterior"),
-            ),
-            Phase(
-                "warm start",
-                self._bound_loss(components, em=False),
-                warm_start.bound * any(learned),
-                ("prior", "factors"),
-            ),
-        ]
+    def _spread_over_devices(self, objective: Any) -> Any:
+        if self.spread is None or not isinstance(objective, BoundObjective):
+            return objective
+        return SpreadObjective(objective, self.spread)
+
+    def _check_functions(self, params: Any) -> None:
+        """Look at what functions of the user's own return."""
+        options = self.options
+        if isinstance(options.optimizer, Adam) and callable(options.optimizer.schedule):
+            check_schedule(options.optimizer.schedule, options.num_steps)
+        if options.update is not None:
+            one = params if self.seeds is None else jax.tree.map(lambda leaf: leaf[0], params)
+            check_update(options.update, one, self.of_one)
 
     def _minimise(
-        self, phase: "Phase", params: Any, key: Array, batch_size: int, *, quiet: bool
-    ) -> tuple[Any, History]:
+        self,
+        phase: Phase,
+        params: Any,
+        key: Array,
+        batch_size: int,
+        shown: Reporter,
+        watch: Watch | None = None,
+    ) -> Course:
+        """Make the steps of a phase; only the fit proper is watched, stopped, updated and called back."""
         options = self.options
-        frozen = frozenset(("frozen", *options.freeze))
-        optimizer: Any
-        if options.optimizer is None:
-            given = {name: float(rate) for name, rate in (options.learning_rates or {}).items()}
-            rates = {**LEARNING_RATES, **given}
-            optimizer = DefaultOptimizer(phase.num_steps, tuple(rates.items()), options.schedule, frozen)
-        else:
-            optimizer = GivenOptimizer(options.optimizer, frozen)
-        length = options.steps_per_call or max(20, -(-phase.num_steps // 50))
+        is_fit = phase.name == "fit"
+        frozen = tuple(dict.fromkeys(options.freeze))
+        alternate = options.alternate if is_fit else None
         steps = Steps(
-            phase.loss,
-            Groups(self.model, (*phase.frozen, *options.freeze)),
-            optimizer,
+            phase.objective,
+            Groups(self.model, (*phase.frozen, *frozen)),
+            for_run(options.optimizer, phase.num_steps, frozen, alternate),
             batch_size,
             options.replacement,
-            min(length, phase.num_steps),
             self.spread and self.spread.layout,
         )
-        state = _init_state(steps, self.seeds, params, key, self.data, self.hyperparameters)
+        state = init_run(steps, self.seeds, params, key, self.data, self.hyperparameters)
+        total = np.asarray(phase.num_steps)
 
-        def advance(state: Any, start: Array, number: Array) -> tuple[Any, Array]:
-            if self.seeds is not None:
-                return advance_many(steps, self.seeds, state, self.hyperparameters, self.data, start, number)
-            return advance_one(steps, state, self.hyperparameters, self.data, start, number)
+        def advance(state: Any, start: int, number: int) -> tuple[Any, np.ndarray]:
+            losses = []
+            for done in range(0, number, MOST_STEPS):
+                now = min(MOST_STEPS, number - done)
+                where = np.asarray(start + done), np.asarray(now), total
+                state, some = advance_run(steps, self.seeds, state, self.hyperparameters, self.data, *where)
+                losses.append(np.asarray(some)[..., :now])
+            return state, np.concatenate(losses, axis=-1)
 
-        watched = not quiet and self.held_out is not None
         return run_steps(
             advance,
             state,
             num_steps=phase.num_steps,
-            steps_per_call=steps.length,
-            evaluate=self._held_out_evaluator(HELD_OUT_STEPS) if watched else None,
-            update=None if quiet or options.update is None else self._update,
-            early_stopping=None if quiet else options.early_stopping,
-            progress=options.progress,
-            callback=None if quiet else options.callback,
-            description=phase.name,
+            steps_per_call=options.steps_per_call or max(20, -(-phase.num_steps // 50)),
+            watcher=Watcher(
+                watch,
+                options.stopping if is_fit else None,
+                shown,
+                options.callback if is_fit else None,
+                phase.name,
+            ),
+            update=self._update if is_fit and options.update is not None else None,
         )
 
-    def _update(self, params: Any, fraction: Array) -> Any:
-        update = self.options.update
-        assert update is not None
-        return _apply_update(update, self.seeds, params, self.data, fraction)
+    def _update(self, params: Any, fraction: Array) -> tuple[Any, np.ndarray]:
+        updated = _apply_update(self.options.update, self.seeds, params, self.data, fraction)
+        return keep_finite(updated, params, stacked=self.seeds is not None)
 
-    def _map(self, function: Callable[..., Any], *axes: int | None) -> Callable[..., Any]:
-        if self.seeds is None:
-            return function
-        mapped = self.seeds.map(function, *(axes or (0,)))
-        return mapped if self.seeds.mesh is None else jax.jit(mapped)
-
-    def _evaluate_fit(self, params: Any) -> Array:
+    def _evaluate(self, params: Any) -> Array:
         if self.spread is not None:
-            return spread_mean_bound(self.model, self.spread, params, self.data)
-        mean = self._map(self.model.mean_bound, 0, self.data_axis, self.data_axis)
-        return mean(params, self.data, self.data)
+            return spread_mean_bound(self.model, self.spread, params, self.data, None)
+        axes = (0, self.data_axis, self.data_axis)
+        return call_over_seeds(self.seeds, mean_bound, self.model, (params, self.data, self.data), axes)
 
-    def _held_out_evaluator(self, num_row_steps: int) -> Callable[[Any], Array]:
-        """Params -> mean held-out bound; rows for these data go on from one call to the next."""
-        axis = self.data_axis
-        held_out = self.held_out
-        assert held_out is not None
+    def _find_not_finite(self, course: Course, bound: np.ndarray, place: np.ndarray) -> str | None:
+        """What is not finite at the last parameters, of the first run where something is not."""
         if self.spread is not None:
-            return self._spread_held_out_evaluator(held_out)
-        if axis is None:
-            mixture = choose_mixture(held_out, self.data, self.options.held_out_mixture)
-        else:
-            choose = partial(choose_mixture, mixture=self.options.held_out_mixture)
-            mixture = jax.vmap(choose)(held_out, self.data)
-        mean = self._map(self.model.mean_bound, 0, axis, axis)
-        model = self.model
-        if not isinstance(model, RPM) or not model.has_rows:
-            return lambda params: mean(params, held_out, mixture)
-        new_rows = self._map(model.with_new_rows, 0, axis)
-        optimise = self._map(
-            partial(model.optimise_rows, num_steps=num_row_steps, learning_rate=LEARNING_RATES["rows"]),
-            0,
-            axis,
-            axis,
-        )
-        rows: dict[str, Any] = {}
-
-        def evaluate(params: Any) -> Array:
-            with_rows = {**params, **rows} if rows else new_rows(params, held_out)
-            with_rows = optimise(with_rows, held_out, mixture)
-            rows.update({name: with_rows[name] for name in model.row_parts})
-            return mean(with_rows, held_out, mixture)
-
-        return evaluate
-
-    def _spread_held_out_evaluator(self, held_out: Data) -> Callable[[Any], Array]:
-        """The same where the data of the fit are spread over devices."""
-        model, spread = self.model, self.spread
-        assert spread is not None
-        assert isinstance(model, RPM)
-        if model.has_rows:
-            raise ValueError("mesh: saturated strategies have no bound of held-out data; leave held_out out")
-        held_out = replicate(held_out, spread.mesh)
-        if self.options.held_out_mixture == "given":
-            return lambda params: model.mean_bound(params, held_out, held_out)
-        return lambda params: spread_mean_bound(model, spread, params, self.data, held_out)
+            return None
+        params, data = course.last, self.data
+        if self.seeds is not None:
+            bad = np.isnan(course.history.train[..., -1]) | ~np.isfinite(bound) | (place > 0)
+            seed = int(np.argmax(bad))
+            params = jax.tree.map(lambda leaf: leaf[seed], params)
+            if self.data_axis == 0:
+                data = jax.tree.map(lambda leaf: leaf[seed], data)
+        return find_not_finite(self.model, params, data)
 
 
-class Phase(NamedTuple):
-    """A part of a run: what is minimised, for how long, and which parts of the model stay fixed."""
-
-    name: str
-    loss: Loss
-    num_steps: int
-    frozen: tuple[str, ...]
+def _five(key: Array) -> Array:
+    return jax.random.split(key, 5)
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2))
-def _init(model: Model, seeds: Seeds | None, layout: Layout | None, key: Array, data: Data) -> Any:
-    if seeds is not None:
-        return seeds.map(model.init, 0, seeds.data_axis)(key, data)
+@jit
+def _initialise(model: Model, seeds: Seeds | None, layout: Layout | None, key: Array, data: Data) -> Any:
     if layout is not None and layout.is_filled_up:
         rows = layout.rows(jnp.arange(layout.size))
         data = jax.tree.map(lambda leaf: leaf[rows], data._replace(distinct=None, log_weights=None))
-    return model.init(key, data)
+    return over_seeds(seeds, model.init, 0, None if seeds is None else seeds.data_axis)(key, data)
 
 
-@partial(jax.jit, static_argnums=(0, 1))
-def _init_state(
-    steps: Steps,
-    seeds: Seeds | None,
-    params: Any,
-    key: Array,
-    data: Data,
-    hyperparameters: dict[str, Array],
-) -> Any:
-    init = partial(init_state, steps)
-    if seeds is not None:
-        return seeds.map(init, 0, 0, seeds.data_axis, 0)(params, key, data, hyperparameters)
-    return init(params, key, data, hyperparameters)
-
-
-@partial(jax.jit, static_argnums=(0, 1))
+@jit
 def _apply_update(
     update: Callable[..., Any], seeds: Seeds | None, params: Any, data: Data, fraction: Array
 ) -> Any:
-    if seeds is not None:
-        return seeds.map(update, 0, seeds.data_axis, None)(params, data, fraction)
-    return update(params, data, fraction)
+    axis = None if seeds is None else seeds.data_axis
+    return over_seeds(seeds, update, 0, axis, None)(params, data, fraction)
