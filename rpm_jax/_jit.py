@@ -21,9 +21,9 @@ class Argument:
 def jit(function: F | None = None, *, donate: tuple[int, ...] = ()) -> Any:
     """Compile a function of models, strategies and arrays.
 
-    Two calls share a program where their arguments have equal structure (`rpm_jax._record`) and arrays of equal
-    shapes and dtypes; nothing that is an array is ever a constant of the program. Numbers that may vary without
-    a new compilation are given as arrays.
+    Two calls share a program where their arguments have equal structure (`rpm_jax._record`) and arrays of
+    equal shapes and dtypes; nothing that is an array is ever a constant of the program. Numbers that may vary
+    without a new compilation are given as arrays.
 
     Args:
         function: Of positional arguments.

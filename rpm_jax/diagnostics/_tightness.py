@@ -140,7 +140,7 @@ def bound_gap(
 
 
 def mixture_divergence(fitted: Any, key: Array, *, num_samples: int = 1000) -> MixtureDivergence:
-    """KL(F_jt‖p(z_t)) of every view and site, F over the data of the fit: 0 where conjugate posteriors are exact.
+    """KL(F_jt‖p(z_t)) of every view and site: 0 where conjugate posteriors are exact; F over the fit's data.
 
     Args:
         fitted: A `Fit` or `Fitted` of an `RPM`.

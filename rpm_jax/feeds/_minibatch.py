@@ -35,8 +35,9 @@ class Minibatch:
         """The factors of the batch."""
         del data
         held = Held(seen, rows.log_weights, rows)
-        is_whole = devices is None or not devices.batch_is_split
-        return (held if is_whole else Spread(held, devices)), state
+        if devices is None or not devices.batch_is_split:
+            return held, state
+        return Spread(held, devices), state
 
 
 def with_weights_among_themselves(batch: Batch, data: Data) -> Batch:
@@ -47,5 +48,5 @@ def with_weights_among_themselves(batch: Batch, data: Data) -> Batch:
 
 
 def minibatch() -> Minibatch:
-    """F_j over the minibatch: cheaper, and biased by about a factor N/B in the weight of a datum's own factor."""
+    """F_j over the minibatch: cheaper, and biased, since a datum's own factor has N/B times its weight."""
     return Minibatch()

@@ -33,9 +33,9 @@ class Queue:
 
     F_j over a minibatch of B data is a poor estimate of F_j over all N where B is not far above the number of
     latent states: log F_j is too low on average, and too high at a datum whose own factor is one of the B.
-    Components of the last L data make it one over B + L; they are up to L/B steps old. The gradient is that of
-    the minibatch's mean over the better estimate, ∇F_B/F: were the minibatch's share of it B/(B + L), nothing
-    would keep the factors from running away from the mixtures.
+    Components of the last L data make it one over B + L; they are up to L/B steps old. The gradient is that
+    of the minibatch's mean over the better estimate, ∇F_B/F: were the minibatch's share of it B/(B + L),
+    nothing would keep the factors from running away from the mixtures.
 
     Attributes:
         length: L.

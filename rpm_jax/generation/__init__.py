@@ -1,4 +1,4 @@
-"""Questions about data that a fit would generate: each a function of a fit, or of a model with parameters and data."""
+"""Questions about the data that a fit would generate: each a function of a `Fit` or `Fitted`."""
 
 from rpm_jax.generation._joint import draw_prior
 from rpm_jax.generation._prediction import predict, predictive_log_weights

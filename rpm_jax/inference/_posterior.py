@@ -29,7 +29,7 @@ def posterior(fitted: Any) -> Posterior:
 
 
 def inferred(fitted: Any) -> Any:
-    """All that the model infers for the data of the fit: `Inferred` of an `RPM`, `LocalLatents`, …"""
+    """All that the model infers for the data of the fit: `Inferred` of an `RPM`, or `LocalLatents`."""
     data = as_data(fitted.data)
     check_rows(fitted.model, fitted.params, data.size)
     needs_mixture = ability(fitted.model, "needs_mixture", True)

@@ -99,8 +99,9 @@ def em_terms(
 ) -> tuple[Terms, Any]:
     """The terms of a batch with the gradients of EM; arguments as for `see`.
 
-    Those of prior and factors are of an M-step, with q and ξ held fixed, and those of the strategies' parameters
-    of an E-step, with the model held fixed, its mixtures too. The values are those of `batch_terms`.
+    Those of prior and factors are of an M-step, with q and ξ held fixed, and those of the strategies'
+    parameters of an E-step, with the model held fixed, its mixtures too. The values are those of
+    `batch_terms`.
     """
     (own, mixture), new_state = see(model, params, batch, data, feed, state, **options)
     held = model.hold(params, batch, model.infer(params, batch, own, mixture))
@@ -127,6 +128,7 @@ def check_em(model: Any) -> None:
     """Raise `TypeError` for models without an M-step of their own."""
     if not hasattr(model, "hold"):
         raise TypeError(
-            f"em=True needs a model whose posterior can be held fixed, such as an rpm_jax.RPM; the likelihood of "
+            "em=True needs a model whose posterior can be held fixed, such as an rpm_jax.RPM; the "
+            "likelihood of "
             f"{type(model).__name__} is exact or has no separate q, so leave em out"
         )

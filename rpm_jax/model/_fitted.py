@@ -11,8 +11,8 @@ from rpm_jax.model._protocol import Model, is_model
 class Fitted:
     """A model, its parameters, and the data of the fit, which are the components of its mixtures.
 
-    Every question (`rpm_jax.inference`, `diagnostics`, `generation`) is a function of one of these, or of a `Fit`
-    or of anything else with these three attributes.
+    Every question (`rpm_jax.inference`, `diagnostics`, `generation`) is a function of one of these, or of a
+    `Fit` or of anything else with these three attributes.
 
     Attributes:
         model: The model.
@@ -37,6 +37,7 @@ def check_model(model: Any) -> None:
             f"the class {model.__name__}; make an instance of it" if isinstance(model, type) else repr(model)
         )
         raise TypeError(
-            "model must be a model such as rpm_jax.RPM(prior, factors), or an object of one's own with the methods "
+            "model must be a model such as rpm_jax.RPM(prior, factors), or an object of one's own with "
+            "the methods "
             f"of rpm_jax.model.Model, got {got}"
         )

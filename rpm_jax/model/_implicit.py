@@ -140,7 +140,8 @@ class ImplicitRPM:
         del data
         if not isinstance(feed, Full | Minibatch):
             raise TypeError(
-                "components: an ImplicitRPM has no mixtures; its integral is estimated from all data or from the "
+                "components: an ImplicitRPM has no mixtures; its integral is estimated from all data or "
+                "from the "
                 f"minibatch (rpm_jax.feeds.full(), minibatch()), got {feed!r}"
             )
 

@@ -40,8 +40,8 @@ class JointRPM:
 
     C is the grid of all N^J combinations of the data's views, or some random ones. Views are independent
     under p0 alone, not given Z. With few states f has to be able to tell matching views from shuffled ones,
-    so it is scaled by default. Likelihoods are exact; after a fit F is estimated from 65,536 random combinations
-    where there are more.
+    so it is scaled by default. Likelihoods are exact; after a fit F is estimated from 65,536 random
+    combinations where there are more.
 
     Attributes:
         prior: A prior with Categorical sites, or its specification.
@@ -101,7 +101,8 @@ class JointRPM:
         del data
         if not isinstance(feed, Full | Minibatch):
             raise TypeError(
-                "components: a JointRPM combines the views of its components, so these must be all data or the "
+                "components: a JointRPM combines the views of its components, so these must be all data "
+                "or the "
                 f"minibatch (rpm_jax.feeds.full(), minibatch()), got {feed!r}"
             )
 

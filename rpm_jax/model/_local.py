@@ -115,12 +115,12 @@ class LocalLatentRPM:
         return minibatch() if data.size > 4 * batch_size else full()
 
     def accepts(self, feed: Feed, data: Data) -> None:
-        """Raise for a queue or a subset: α is normalised over the components at hand, which have no weights."""
+        """Raise for a queue or a subset: α is normalised over components, which have no other weights."""
         del data
         if isinstance(feed, Queue | Subset):
             raise TypeError(
-                "components: a LocalLatentRPM normalises the weights α over its components, so these must be all "
-                f"data or the minibatch (rpm_jax.feeds.full(), minibatch()), got {feed!r}"
+                "components: a LocalLatentRPM normalises the weights α over its components, so these must be "
+                f"all data or the minibatch (rpm_jax.feeds.full(), minibatch()), got {feed!r}"
             )
 
     def recognise(self, params: dict[str, Any], rows: Batch) -> tuple[Categorical, Categorical]:
@@ -149,7 +149,8 @@ class LocalLatentRPM:
         prior = prior_at(self.prior, params["prior"], rows.inputs)
         exists = jnp.arange(max(self.num_local_states)) < jnp.asarray(self.num_local_states)[:, None]
         local_priors = Categorical(jnp.where(exists, params["local_priors"], -jnp.inf))
-        return local_latents(prior, *own, local_priors, *mixture)
+        logits, weights = own
+        return local_latents(prior, logits, weights, local_priors, *mixture)
 
     def terms(
         self, params: dict[str, Any], rows: Batch, own: Any, mixture: Any, inferred: LocalLatents

@@ -18,8 +18,8 @@ from rpm_jax.normalizers import ArrayComponents, DeviceAxis, SpreadComponents, l
 def mixture_of_source(model: Any, params: dict[str, Any], source: Source) -> Mixture:
     """The mixtures F_jt, in the form that the model's strategies need.
 
-    Of many data the components are made by the networks when the normalizer asks for a block of them. Where the
-    distinct values of the data are known, these are the components.
+    Of many data the components are made by the networks when the normalizer asks for a block of them. Where
+    the distinct values of the data are known, these are the components.
 
     Args:
         model: An `RPM`.
@@ -28,7 +28,7 @@ def mixture_of_source(model: Any, params: dict[str, Any], source: Source) -> Mix
     """
     devices = None
     if isinstance(source, Spread):
-        source, devices = source.source, source.devices
+        devices, source = source.devices, source.source
     if isinstance(source, Held):
         return _mixture_of_factors(model, source.factors, source.log_weights, devices)
     return _mixture_of_data(model, params, source, devices)

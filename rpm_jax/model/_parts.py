@@ -24,7 +24,7 @@ def groups_by_part(params: dict[str, Any], names: Mapping[str, str]) -> dict[str
     return jax.tree_util.tree_map_with_path(group, params)
 
 
-def init_prior(spec: PriorSpec, key: Array, inputs: Any) -> Any:
+def init_prior(spec: Any, key: Array, inputs: Any) -> Any:
     """Initial parameters of a prior.
 
     Raises:
@@ -33,30 +33,31 @@ def init_prior(spec: PriorSpec, key: Array, inputs: Any) -> Any:
     takes_inputs = hasattr(spec, "reference")
     if inputs is not None and not takes_inputs:
         raise ValueError(
-            f"inputs: the prior {type(spec).__name__} does not depend on inputs (it has no reference(params)); "
+            f"inputs: the prior {type(spec).__name__} does not depend on inputs (it has no "
+            "reference(params)); "
             "leave them out, or take a prior that does"
         )
     return spec.init(key, inputs) if takes_inputs else spec.init(key)
 
 
-def prior_at(spec: PriorSpec, params: Any, inputs: Any) -> Prior:
+def prior_at(spec: Any, params: Any, inputs: Any) -> Prior:
     """The prior of some data, whose batch axis is theirs where it depends on their inputs."""
     return spec.apply(params, inputs) if hasattr(spec, "reference") else spec.apply(params)
 
 
-def reference_sites(spec: PriorSpec, params: Any) -> Any:
+def reference_sites(spec: Any, params: Any) -> Any:
     """What the factors are relative to: sites η̄0_t that do not depend on a datum, batch shape (T,)."""
     return spec.reference(params) if hasattr(spec, "reference") else spec.apply(params).sites()
 
 
-def initial_sites(spec: PriorSpec) -> Any:
+def initial_sites(spec: Any) -> Any:
     """The family of the prior's sites, shapes only; with inputs the specification says it itself."""
     if hasattr(spec, "reference"):
         return jax.eval_shape(lambda key: spec.reference(spec.init(key, None)), jax.random.key(0))
     return jax.eval_shape(lambda key: spec.apply(spec.init(key)).sites(), jax.random.key(0))
 
 
-def check_equal_sites(spec: PriorSpec) -> None:
+def check_equal_sites(spec: Any) -> None:
     """Raise `ValueError` unless the initial prior has the same marginal at every site."""
     if hasattr(spec, "reference"):
         sites = spec.reference(spec.init(jax.random.key(0), None))

@@ -28,24 +28,25 @@ class Terms(NamedTuple):
 class Model(Protocol):
     """A model: pure functions of parameters.
 
-    The way of the data is `recognise` (factors of some rows), `mixture` (what F_j averages over), `infer` (the
-    posterior) and `terms` (the bound). What the first three return is the model's own business: nobody else
-    looks into it, except that rows are taken, joined and stored along the first axis of what it recognises,
-    and that what it infers has an attribute `posterior`.
+    The way of the data is `recognise` (factors of some rows), `mixture` (what F_j averages over), `infer`
+    (the posterior) and `terms` (the bound). What the first three return is the model's own business: nobody
+    else looks into it, except that rows are taken, joined and stored along the first axis of what it
+    recognises, and that what it infers has an attribute `posterior`.
 
     A model may have more of the following; where it has not, the default in brackets holds.
 
     - `is_exact` [False]: its bounds cost no more than its factors, so that means are over all data.
     - `needs_mixture` [True]: `infer` looks at the mixture.
     - `strategies` [{}]: parts of the parameters with a strategy of their own, "posterior" and "auxiliary",
-      to how they are learned: "none", "networks" or "rows". `infer` then returns `conjugate`, `potentials` and
-      `auxiliary` too, and warm starts match them.
+      to how they are learned: "none", "networks" or "rows". `infer` then returns `conjugate`, `potentials`
+      and `auxiliary` too, and warm starts match them.
     - `prepare(data) -> Data` [as they are]: data as the model likes them best.
     - `default_batch_size(data) -> int` [32], `default_feed(data, batch_size) -> Feed` [`feeds.full()`].
     - `accepts(feed, data)` [all]: raises with the reason where a feed is not for this model.
     - `hold(params, rows, inferred)` [no EM]: what was inferred, without its gradient, for an M-step.
     - `with_new_rows(params, data)` [no rows]: parameters whose rows are those of other data.
-    - `weights_among_all(data)` [no spreading]: log-weights that stay right where data are divided among devices.
+    - `weights_among_all(data)` [no spreading]: log-weights that stay right where data are divided among
+      devices.
     """
 
     def init(self, key: Array, data: Any) -> Any:

@@ -204,7 +204,7 @@ class RPM:
     def _with_strategies(
         self, keys: Sequence[Array], params: dict[str, Any], data: Data, parts: tuple[str, ...]
     ) -> dict[str, Any]:
-        """Initial parameters of some strategies, which start from what the factors say, F_j over these data."""
+        """Initial parameters of some strategies, from what the factors say, with F_j over these data."""
         sites = self.reference(params)
         prior = self.prior_of(params, data.inputs)
         own = recognise_in_blocks(self, params, data.all())

@@ -1,4 +1,4 @@
-"""Training: one `fit` for any model and objective, seeds in parallel, warm starts, early stopping, checkpoints."""
+"""Training: one `fit` for any model and objective, sweeps over seeds, warm starts, checkpoints."""
 
 from rpm_jax.train._alternation import Alternation, alternate
 from rpm_jax.train._checkpoints import Checkpoint, load_checkpoint, save_checkpoint

@@ -64,8 +64,8 @@ def fit(
         held_out: Data whose bound is recorded along the way, never learned from: `Data`, J views, or
             `rpm_jax.train.HeldOut`, which also says whose components F_j has for them.
         params: Initial parameters; None: `model.init`.
-        objective: `rpm_jax.train.Bound` with options of the bound (EM, a weight β on KL(q‖p)), or another pure
-            loss (params, batch, data, key) -> scalar in the place of minus the mean bound.
+        objective: `rpm_jax.train.Bound` with options of the bound (EM, a weight β on KL(q‖p)), or another
+            pure loss (params, batch, data, key) -> scalar in the place of minus the mean bound.
         components: What F_j averages over, a feed: `rpm_jax.feeds.full()`, all data; `minibatch()`, which is
             cheaper and biased; `queue(length)`, the minibatch and the last data before it;
             `random_subset(size)`, the minibatch and others drawn at random. None: what the model likes best,

@@ -104,12 +104,12 @@ def fit_seeds(
         return Runner(model, used, watched, FitOptions(**settings), some, seeds).run(keys[part])
 
     if seeds_at_once is None or seeds_at_once >= len(keys):
-        return Sweep(model, *_with_data(outcome(slice(None)), data), stacked_data)
+        return _sweep(model, data, outcome(slice(None)), stacked_data)
     require_positive_integer("seeds_at_once", seeds_at_once)
     # Groups of one size, where that goes, share a compilation.
     size = -(-len(keys) // -(-len(keys) // seeds_at_once))
     outcomes = [outcome(slice(start, start + size)) for start in range(0, len(keys), size)]
-    return Sweep(model, *_with_data(_join(outcomes), data), stacked_data)
+    return _sweep(model, data, _join(outcomes), stacked_data)
 
 
 def default_seeds_at_once(
@@ -127,8 +127,9 @@ def default_seeds_at_once(
     return max(1, MOST_INPUTS_AT_ONCE // max(1, inputs))
 
 
-def _with_data(outcome: Outcome, data: Data) -> tuple:
-    return (outcome.params, data, *outcome[1:])
+def _sweep(model: Model, data: Data, outcome: Outcome, stacked_data: bool) -> Sweep:
+    params, history, bound, held_out_bound = outcome
+    return Sweep(model, params, data, history, bound, held_out_bound, stacked_data)
 
 
 def _join(outcomes: list[Outcome]) -> Outcome:

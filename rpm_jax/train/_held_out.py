@@ -32,7 +32,7 @@ class HeldOut:
     """
 
     data: Any
-    against: str | Against = "train"
+    against: Any = "train"
 
     def __post_init__(self) -> None:
         """Check the data."""

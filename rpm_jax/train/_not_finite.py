@@ -17,10 +17,12 @@ MOST_EXAMINED = 4096
 def find_not_finite(model: Any, params: Any, data: Data) -> str | None:
     """Say which of a model's numbers are NaN or infinite, the first of them in the order of computation.
 
-    Parameters, then the factors of each view, site and datum, then the bound of each datum, then its gradient.
+    Parameters, then the factors of each view, site and datum, then the bound of each datum, then its
+    gradient.
 
     Args:
-        model: An `RPM`, or any other `rpm_jax.model.Model`, of which only parameters and bounds are looked at.
+        model: An `RPM`, or any other `rpm_jax.model.Model`, of which only parameters and bounds are looked
+            at.
         params: Its parameters.
         data: The data of the fit, the first 4096 of which are looked at.
 
@@ -72,7 +74,8 @@ def _in_factors(model: Any, params: Any, data: Data) -> str | None:
     datum, view, site = (int(i) for i in np.argwhere(bad)[0])
     observed = np.asarray(data.views[view][datum])
     return (
-        f"the {what} of {int(bad.sum())} of {bad.size} factors are not finite, first those of view {view}, site "
+        f"the {what} of {int(bad.sum())} of {bad.size} factors are not finite, first those of view "
+        f"{view}, site "
         f"{site}, datum {datum} (views[{view}][{datum}], from {observed.min():.3g} to {observed.max():.3g})"
     )
 

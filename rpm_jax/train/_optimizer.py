@@ -1,6 +1,5 @@
 """Optimisers: sensible rates for each group of parameters, or any optax optimiser."""
 
-import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -10,7 +9,7 @@ import numpy as np
 import optax
 from jax import Array
 
-from rpm_jax._checks import require_choice
+from rpm_jax._checks import require_choice, require_number
 from rpm_jax._record import record
 from rpm_jax.train._alternation import Alternation, in_its_turn
 
@@ -33,8 +32,8 @@ class Adam:
     Attributes:
         learning_rates: Peak rates for some of "networks", "prior", "rows", a mapping or pairs; others have
             `LEARNING_RATES`.
-        schedule: "cosine" (to zero) or "constant", both after a warm-up over 5 % of the run, or a function from
-            the step to a factor on all rates.
+        schedule: "cosine" (to zero) or "constant", both after a warm-up over 5 % of the run, or a function
+            from the step to a factor on all rates.
     """
 
     learning_rates: Any = ()
@@ -53,10 +52,7 @@ class Adam:
         pairs = dict(rates)
         for name, rate in pairs.items():
             require_choice("optimizer.learning_rates: group", name, tuple(LEARNING_RATES))
-            if isinstance(rate, bool) or not np.isscalar(rate) or not 0 < float(rate) < math.inf:
-                raise ValueError(
-                    f"optimizer.learning_rates[{name!r}] must be positive and finite, got {rate!r}"
-                )
+            require_number(f"optimizer.learning_rates[{name!r}]", rate, above=0.0)
         object.__setattr__(self, "learning_rates", tuple((name, float(rate)) for name, rate in pairs.items()))
         if not callable(self.schedule):
             require_choice("optimizer.schedule", self.schedule, SCHEDULES)

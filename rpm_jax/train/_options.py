@@ -78,7 +78,8 @@ class FitOptions(NamedTuple):
         self._check_optimizer(hyperparameters)
         if isinstance(self.components, Minibatch) and self.batch_size == 1 and not _pools(model):
             raise ValueError(
-                "batch_size: F_j over the minibatch needs at least 2 components, got 1; with a single one F_j "
+                "batch_size: F_j over the minibatch needs at least 2 components, got 1; with a single one "
+                "F_j "
                 "equals f_j and nothing can be learned"
             )
 
@@ -103,7 +104,8 @@ class FitOptions(NamedTuple):
             return
         if not callable(objective) and not isinstance(objective, Objective):
             raise TypeError(
-                "objective must be rpm_jax.train.Bound(...), a loss (params, batch, data, key) -> scalar, or have "
+                "objective must be rpm_jax.train.Bound(...), a loss (params, batch, data, key) -> scalar, "
+                "or have "
                 f"the methods of rpm_jax.train.Objective, got {objective!r}"
             )
         if self.components is not None:
@@ -135,7 +137,8 @@ class FitOptions(NamedTuple):
                 )
         elif not callable(optimizer) or not hyperparameters:
             raise TypeError(
-                "optimizer must be rpm_jax.train.Adam(...), an optax optimiser such as optax.adam(1e-3), or for "
+                "optimizer must be rpm_jax.train.Adam(...), an optax optimiser such as optax.adam(1e-3), "
+                "or for "
                 f"fit_seeds with hyperparameters a function of them that returns one; got {optimizer!r}"
             )
 

@@ -50,7 +50,8 @@ def check_schedule(schedule: Callable[[Any], Any], num_steps: int) -> None:
     wrong = ~(np.isfinite(values) & (values >= 0))
     if wrong.any():
         raise ValueError(
-            f"schedule must give factors on the learning rates, finite and at least 0, got {values[wrong][0]} at "
+            "schedule must give factors on the learning rates, finite and at least 0, got "
+            f"{values[wrong][0]} at "
             f"step {steps[wrong][0]}"
         )
 
@@ -76,7 +77,8 @@ def call_optimizer(
         updated = optax.apply_updates(params, updates)
     except Exception as error:
         raise TypeError(
-            "optimizer must be an optax optimiser whose update takes gradients, parameters and value=loss, such "
+            "optimizer must be an optax optimiser whose update takes gradients, parameters and "
+            "value=loss, such "
             "as optax.adam(1e-3); one with a line search, such as optax.lbfgs(), also needs the loss as a "
             "function, which differs from minibatch to minibatch. Its update gave "
             f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"

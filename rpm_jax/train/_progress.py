@@ -119,8 +119,8 @@ def reporter(progress: bool | None) -> Reporter:
     """What shows the progress of a run.
 
     Args:
-        progress: Whether to show it; None: in an interactive terminal or a notebook, not where stderr goes to a
-            file or a pipe.
+        progress: Whether to show it; None: in an interactive terminal or a notebook, not where stderr goes to
+            a file or a pipe.
     """
     if not (is_interactive() if progress is None else progress):
         return Silent()

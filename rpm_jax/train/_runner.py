@@ -158,7 +158,9 @@ class Runner(NamedTuple):
         return minibatch() if feed == full() and is_whole and data.distinct is None else feed
 
     def _init(self, key: Array, data: Data) -> Any:
-        return _initialise(self.model, self.seeds, self.spread and self.spread.layout, key, data)
+        return _initialise(
+            self.model, self.seeds, None if self.spread is None else self.spread.layout, key, data
+        )
 
     def _spread_over_devices(self, objective: Any) -> Any:
         if self.spread is None or not isinstance(objective, BoundObjective):
@@ -194,7 +196,7 @@ class Runner(NamedTuple):
             for_run(options.optimizer, phase.num_steps, frozen, alternate),
             batch_size,
             options.replacement,
-            self.spread and self.spread.layout,
+            None if self.spread is None else self.spread.layout,
         )
         state = init_run(steps, self.seeds, params, key, self.data, self.hyperparameters)
         total = np.asarray(phase.num_steps)
