@@ -11,14 +11,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rpm_jax._equality import equal, is_array, structural_hash
 from rpm_jax._pickling import portable, restored
 from rpm_jax._repr import describe
 from rpm_jax._structure import MEMORY, freeze
 
 T = TypeVar("T")
-
-ARRAYS = "biufcV"
-"""Kinds of numpy's types that JAX computes with (V: bfloat16 and smaller)."""
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(dataclasses.field,))
@@ -61,8 +59,8 @@ def record(cls: type[T]) -> type[T]:
     cls.__post_init__ = __post_init__  # type: ignore[attr-defined]
     cls = dataclasses.dataclass(frozen=True, eq=False, repr=False)(cls)
     names = tuple(field.name for field in dataclasses.fields(cls))  # type: ignore[arg-type]
-    cls.__eq__ = _equal  # type: ignore[method-assign]
-    cls.__hash__ = _hash  # type: ignore[method-assign]
+    cls.__eq__ = equal  # type: ignore[method-assign]
+    cls.__hash__ = structural_hash  # type: ignore[method-assign]
     cls.__repr__ = describe  # type: ignore[method-assign]
     cls.__getstate__ = _state  # type: ignore[method-assign]
     cls.__setstate__ = _set_state  # type: ignore[attr-defined]
@@ -183,13 +181,6 @@ class Structure:
         return f"Structure({', '.join(str(part.value) for part in self.parts if not part.has_arrays)})"
 
 
-def is_array(value: Any) -> bool:
-    """Whether `value` is something that JAX computes with: an array, a numpy scalar, a key, a tracer."""
-    if isinstance(value, np.ndarray | np.generic):
-        return value.dtype.kind in ARRAYS and value.dtype.names is None
-    return isinstance(value, jax.Array | jax.ShapeDtypeStruct)
-
-
 def _flatten(instance: Any, names: tuple[str, ...]) -> tuple[tuple, Structure]:
     children: list[Any] = []
     parts: list[Any] = []
@@ -210,34 +201,6 @@ def _flatten(instance: Any, names: tuple[str, ...]) -> tuple[tuple, Structure]:
             children.append(tuple(leaf for leaf, array in zip(leaves, arrays, strict=True) if array))
             parts.append(Mixed(treedef, leaves, arrays))
     return tuple(children), Structure(names, tuple(parts))
-
-
-def _equal(self: Any, other: object) -> bool:
-    if self is other:
-        return True
-    if type(self) is not type(other):
-        return NotImplemented
-    own: tuple[list, Any] = jax.tree.flatten(self)
-    others: tuple[list, Any] = jax.tree.flatten(other)
-    return bool(own[1] == others[1]) and all(map(_same_array, own[0], others[0]))
-
-
-def _same_array(first: Any, second: Any) -> bool:
-    if first is second:
-        return True
-    if not is_array(first) or not is_array(second):
-        return freeze(first) == freeze(second)
-    if first.dtype != second.dtype or first.shape != second.shape:
-        return False
-    if any(isinstance(array, jax.core.Tracer | jax.ShapeDtypeStruct) for array in (first, second)):
-        return isinstance(first, jax.ShapeDtypeStruct) and isinstance(second, jax.ShapeDtypeStruct)
-    if jnp.issubdtype(first.dtype, jax.dtypes.prng_key):
-        first, second = jax.random.key_data(first), jax.random.key_data(second)
-    return np.asarray(first).tobytes() == np.asarray(second).tobytes()
-
-
-def _hash(self: Any) -> int:
-    return hash((type(self), jax.tree.structure(self)))
 
 
 def _state(self: Any) -> dict[str, Any]:

@@ -1,10 +1,10 @@
 """Posterior strategies: the potentials λ that turn the prior into q(Z|X)."""
 
-from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from jax import Array
 
+from rpm_jax._record import record
 from rpm_jax.data import Batch, Data
 from rpm_jax.networks import Network, check_network, with_outputs
 from rpm_jax.outputs import OutputMap, SiteOutputs, to_positions
@@ -49,7 +49,7 @@ class PosteriorStrategy(Protocol):
         ...
 
 
-@dataclass(frozen=True)
+@record
 class Conjugate:
     """λ_t = Σ_j g_jt(x_jt): the posterior if every F_jt were the prior's marginal."""
 
@@ -66,7 +66,7 @@ class Conjugate:
         return conjugate
 
 
-@dataclass(frozen=True)
+@record
 class Exact:
     """λ_t = Σ_j (log f_jt − log F_jt): the posterior itself, for sites with one-hot statistics."""
 
@@ -84,11 +84,15 @@ class Exact:
         return conjugate
 
 
-@dataclass(frozen=True)
+@record
 class Saturated:
-    """A table with a row of unconstrained potentials per datum."""
+    """A table with a row of unconstrained potentials per datum.
 
-    output: OutputMap
+    Attributes:
+        output: From real numbers to potentials.
+    """
+
+    output: OutputMap = SiteOutputs()
     group = "rows"
 
     def init(self, key: Array, data: Data, conjugate: Any, sites: Any) -> dict:
@@ -102,12 +106,17 @@ class Saturated:
         return self.output.potentials(params["rows"][batch.index], sites)
 
 
-@dataclass(frozen=True)
+@record
 class Amortized:
-    """A network from all views to potentials."""
+    """A network from all views to potentials.
+
+    Attributes:
+        network: Gets the tuple of J views.
+        output: From real numbers to potentials.
+    """
 
     network: Any
-    output: OutputMap
+    output: OutputMap = SiteOutputs()
     group = "networks"
 
     def init(self, key: Array, data: Data, conjugate: Any, sites: Any) -> Any:

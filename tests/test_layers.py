@@ -11,7 +11,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 PACKAGE = ROOT / "rpm_jax"
 
 TOOLS = {"_checks", "_devices", "_factorise", "_linalg", "_products", "_pytree"}
-TOOLS |= {"_pickling", "_record", "_repr", "_structure"}
+TOOLS |= {"_equality", "_pickling", "_record", "_repr", "_structure"}
 LAYERS = [
     {"expfam"},
     {"priors"},

@@ -1,6 +1,5 @@
 """Unnormalised factors with a learned log-partition."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -8,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from rpm_jax._record import record
 from rpm_jax.factors._base import FactorSpec, Recognition, natural_parameters
 from rpm_jax.networks import Network, starting_at_zero, with_outputs
 
@@ -15,7 +15,7 @@ MOST_FOR_STATISTICS = 1000
 """How many data the initial statistics of natural parameters are taken from at most."""
 
 
-@dataclass(frozen=True)
+@record
 class LogPartitionFactors:
     """Factors exp(⟨η_jt, t⟩ − ψ_j(η_jt)) with a learned ψ_j; `per_view` and `shared` build them.
 
@@ -87,7 +87,7 @@ class LogPartitionFactors:
         return _Scaled(with_outputs(network, 1))
 
 
-@dataclass(frozen=True)
+@record
 class _Scaled:
     """A network of inputs divided by the root mean squares of those that it is initialised with."""
 

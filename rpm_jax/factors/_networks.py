@@ -1,12 +1,14 @@
 """Factors whose natural parameters are the outputs of networks."""
 
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
+from rpm_jax._equality import is_array
+from rpm_jax._record import record
+from rpm_jax._structure import freeze
 from rpm_jax.factors._base import Recognition, natural_parameters
 from rpm_jax.networks import Network, standardised, with_outputs
 from rpm_jax.outputs import OutputMap, SiteOutputs, to_positions
@@ -19,16 +21,25 @@ class _Group(NamedTuple):
     indices: tuple[int, ...]
 
 
-@dataclass(frozen=True)
+@record
 class NetworkFactors:
-    """Factors given by networks; build them with `per_view` or `shared`."""
+    """Factors given by networks; build them with `per_view` or `shared`.
+
+    Attributes:
+        networks: One for all views, or J of them.
+        num_views: J, or None to take it from the data.
+        share: Whether all views have the same parameters.
+        kind: "normalised", "scaled" or "unnormalised".
+        standardise: Whether inputs are shifted and scaled.
+        output: From real outputs to potentials.
+    """
 
     networks: tuple[Any, ...]
-    num_views: int | None
-    share: bool
-    kind: str
-    standardise: bool
-    output: OutputMap
+    num_views: int | None = None
+    share: bool = False
+    kind: str = "normalised"
+    standardise: bool = True
+    output: OutputMap = SiteOutputs()
 
     def init(self, key: Array, views: tuple[Array, ...], sites: Any) -> tuple:
         """Parameters: for each group of alike views a stack over its views, or one set if shared."""
@@ -110,9 +121,9 @@ class NetworkFactors:
         views = tuple(with_features(view, positions) for view in views)
         networks = self.networks * (len(views) // len(self.networks))
         members: dict[Any, list[int]] = {}
-        for j, (network, view) in enumerate(zip(networks, views, strict=True)):
-            # Networks that cannot be hashed are told apart by identity.
-            identity = network if _hashable(network) else id(network)
+        identities = [_identity(network, j) for j, network in enumerate(self.networks)]
+        identities *= len(views) // len(identities)
+        for j, (identity, view) in enumerate(zip(identities, views, strict=True)):
             members.setdefault((identity, view.shape[1:], view.dtype), []).append(j)
         if self.share and len(members) > 1:
             shapes = [view.shape[1:] for view in views]
@@ -142,7 +153,7 @@ class NetworkFactors:
         return standardised(network, num_feature_axes=1 if by_feature else 0)
 
 
-@dataclass(frozen=True)
+@record
 class _AtSites:
     """A network of (n, ...) applied to (n, T, ...) at every site."""
 
@@ -162,9 +173,10 @@ def with_features(view: Array, positions: int) -> Array:
     return view[..., None] if view.ndim == 1 or is_scalar_sequence else view
 
 
-def _hashable(value: Any) -> bool:
-    try:
-        hash(value)
-    except TypeError:
-        return False
-    return True
+def _identity(network: Any, index: int) -> Any:
+    """What networks have in common that are evaluated together: type and fields.
+
+    Those that hold arrays are told apart by their place, since arrays cannot be compared under `jit`.
+    """
+    holds_arrays = any(map(is_array, jax.tree.leaves(network)))
+    return index if holds_arrays else freeze(network)

@@ -1,11 +1,13 @@
 """What a network is here, and wrappers that make one network of another."""
 
-from dataclasses import dataclass
+import dataclasses
 from typing import Any, Protocol, Self, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 from jax import Array
+
+from rpm_jax._record import record
 
 
 @runtime_checkable
@@ -46,7 +48,7 @@ def check_network(name: str, network: Any) -> None:
         )
 
 
-@dataclass(frozen=True)
+@record
 class Standardised:
     """A network whose inputs are shifted and scaled by statistics of the data that it is initialised with.
 
@@ -69,7 +71,7 @@ class Standardised:
 
     def with_outputs(self, number: int) -> Self:
         """The same around a network with `number` outputs."""
-        return type(self)(with_outputs(self.network, number), self.num_feature_axes)
+        return dataclasses.replace(self, network=with_outputs(self.network, number))
 
     def init(self, key: Array, inputs: Array) -> dict:
         """Statistics of all inputs, and the network's parameters for one of them."""
@@ -86,7 +88,7 @@ class Standardised:
         return self.network.apply(params["network"], (inputs - statistics["mean"]) / statistics["scale"])
 
 
-@dataclass(frozen=True)
+@record
 class CombinedViews:
     """A network of one array as a network of all views, joined along their last axis.
 
@@ -105,7 +107,7 @@ class CombinedViews:
 
     def with_outputs(self, number: int) -> Self:
         """The same around a network with `number` outputs."""
-        return type(self)(with_outputs(self.network, number), self.stack)
+        return dataclasses.replace(self, network=with_outputs(self.network, number))
 
     def init(self, key: Array, inputs: tuple[Array, ...]) -> Any:
         """The network's parameters."""
