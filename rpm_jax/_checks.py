@@ -13,7 +13,7 @@ def is_concrete(value: Any) -> bool:
     return not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(value))
 
 
-def require_finite(name: str, array: Array, advice: str = "") -> None:
+def require_finite(name: str, array: Array | np.ndarray, advice: str = "") -> None:
     """Raise `ValueError` where a known array holds NaN or infinity; traced arrays pass."""
     if not is_concrete(array) or not jnp.issubdtype(array.dtype, jnp.inexact):
         return

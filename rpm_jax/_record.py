@@ -5,7 +5,7 @@ import inspect
 import types
 import typing
 from collections.abc import Sequence
-from typing import Any, TypeVar, dataclass_transform
+from typing import Any, NamedTuple, TypeVar, dataclass_transform
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +17,8 @@ from rpm_jax._repr import describe
 from rpm_jax._structure import MEMORY, freeze
 
 T = TypeVar("T")
+
+NUMBERS = (float, int, bool)
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(dataclasses.field,))
@@ -45,12 +47,12 @@ def record(cls: type[T]) -> type[T]:
         The class, registered; subclassing it raises `TypeError`.
     """
     validate = cls.__dict__.get("__post_init__")
-    coercions = {name: kind for name, kind in map(_coercion, *_annotations(cls)) if kind is not None}
+    coercions = {name: _coercion(annotation) for name, annotation in inspect.get_annotations(cls).items()}
 
     def __post_init__(self: Any) -> None:  # noqa: N807 (a method of the class)
         for name in names:
             value = getattr(self, name)
-            coerced = _coerce(value, coercions.get(name))
+            coerced = _coerce(value, coercions[name])
             if coerced is not value:
                 object.__setattr__(self, name, coerced)
         if validate is not None:
@@ -221,47 +223,48 @@ def _refuse_subclass(cls: type, **options: Any) -> None:
     )
 
 
-def _annotations(cls: type) -> tuple[list[str], list[Any]]:
-    found = inspect.get_annotations(cls)
-    return list(found), list(found.values())
+class Coercion(NamedTuple):
+    """How the values of a field are brought to one form, from its annotation.
+
+    Attributes:
+        number: The Python type of a number, or None.
+        item: The Python type of the numbers in a tuple, or None.
+        takes_arrays: Whether arrays without axes are left as they are.
+    """
+
+    number: type | None
+    item: type | None
+    takes_arrays: bool
 
 
-def _coercion(name: str, annotation: Any) -> tuple[str, Any]:
-    """The Python type that numbers in a field are given, (tuple, type) for tuples, or None."""
-    alternatives = (
-        typing.get_args(annotation)
-        if isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is typing.Union
-        else (annotation,)
+def _coercion(annotation: Any) -> Coercion:
+    is_union = isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is typing.Union
+    alternatives = typing.get_args(annotation) if is_union else (annotation,)
+    sequences = [kind for kind in alternatives if typing.get_origin(kind) in (tuple, Sequence)]
+    items = [item for kind in sequences for item in typing.get_args(kind)]
+    return Coercion(
+        next((kind for kind in alternatives if kind in NUMBERS), None),
+        next((item for item in items if item in NUMBERS), None),
+        jax.Array in alternatives,
     )
-    takes_arrays = jax.Array in alternatives
-    for alternative in alternatives:
-        if alternative in (float, int, bool):
-            return name, (alternative, takes_arrays)
-        if typing.get_origin(alternative) in (tuple, Sequence):
-            item = next((kind for kind in typing.get_args(alternative) if kind in (float, int, bool)), None)
-            return name, (tuple, item)
-    return name, None
 
 
-def _coerce(value: Any, coercion: tuple[Any, Any] | None) -> Any:
-    if isinstance(value, list):
-        value = tuple(value)
-    if type(value) is tuple and any(isinstance(item, list) for item in value):
-        value = tuple(_coerce(item, None) for item in value)
-    if coercion is None:
-        return value
-    kind, detail = coercion
-    if kind is not tuple:
-        return _number(value, kind, takes_arrays=detail)
-    if isinstance(value, np.ndarray | jax.Array) and value.ndim == 1 and detail is not None:
-        value = tuple(np.asarray(value)) if not isinstance(value, jax.core.Tracer) else value
-    if type(value) is tuple and detail is not None:
-        numbers = tuple(_number(item, detail, takes_arrays=False) for item in value)
-        return value if all(map(lambda a, b: a is b, numbers, value)) else numbers
-    return value
+def _coerce(value: Any, coercion: Coercion) -> Any:
+    is_vector = isinstance(value, np.ndarray | jax.Array) and value.ndim == 1
+    if is_vector and coercion.item and not coercion.takes_arrays and not isinstance(value, jax.core.Tracer):
+        value = np.asarray(value).tolist()
+    frozen = _frozen(value)
+    if type(frozen) is tuple:
+        item = coercion.item
+        return frozen if item is None else tuple(_number(number, item, False) for number in frozen)
+    return frozen if coercion.number is None else _number(frozen, coercion.number, coercion.takes_arrays)
 
 
-def _number(value: Any, kind: type, *, takes_arrays: bool) -> Any:
+def _frozen(value: Any) -> Any:
+    return tuple(map(_frozen, value)) if type(value) in (list, tuple) else value
+
+
+def _number(value: Any, kind: type, takes_arrays: bool) -> Any:
     """`value` as a Python number of this kind where nothing is lost; otherwise as it is."""
     if isinstance(value, np.ndarray | jax.Array):
         if takes_arrays or value.ndim or isinstance(value, jax.core.Tracer) or not is_array(value):

@@ -145,9 +145,9 @@ def test_model():
 
 def test_priors():
     with pytest.raises(ValueError, match="bandwidth must be positive and finite, got -3"):
-        priors.kernels.radial_basis_function(-3)
+        priors.kernels.rbf_from_bandwidth(-3)
     with pytest.raises(ValueError, match="lengthscale must be positive and finite, got 0"):
-        priors.kernels.matern(0.5, 0)
+        priors.kernels.Matern(0.5, 0)
     with pytest.raises(ValueError, match="precision must be positive definite"):
         priors.GaussianProcess.from_precision(jnp.zeros(2), jnp.diag(jnp.asarray([1.0, -1.0])))
     with pytest.raises(ValueError, match="covariance must be symmetric"):

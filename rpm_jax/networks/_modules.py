@@ -70,7 +70,9 @@ class OpenOutputs(nn.Module):
 def _units(name: str, units: Any) -> tuple[int, ...]:
     """Units of layers as a tuple of integers, which can be hashed."""
     if isinstance(units, str) or not isinstance(units, Iterable):
-        raise TypeError(f"{name} must be a sequence of positive integers, one a layer, such as (20, 20), got {units!r}")
+        raise TypeError(
+            f"{name} must be a sequence of positive integers, one a layer, such as (20, 20), got {units!r}"
+        )
     units = tuple(units)
     for number in units:
         require_positive_integer(f"{name}, a sequence with one number a layer,", number)

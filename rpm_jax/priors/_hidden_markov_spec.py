@@ -1,6 +1,5 @@
 """A Markov chain prior with learnable parameters, by gradients or in closed form."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -9,24 +8,34 @@ import numpy as np
 from jax import Array
 
 from rpm_jax._checks import require_finite, require_positive_integer
+from rpm_jax._record import record
 from rpm_jax.priors._base import PriorSpec
+from rpm_jax.priors._fixed import Fixed
 from rpm_jax.priors._hidden_markov import HiddenMarkov, HiddenMarkovPosterior
-from rpm_jax.priors._specs import Fixed
 
 SCALE = 0.1
 """The standard deviation of the initial transition logits."""
 
 
-@dataclass(frozen=True, eq=False)
+@record
 class LearnableHiddenMarkov:
-    """A Markov chain whose initial and transition logits are learned."""
+    """A Markov chain whose initial and transition logits are learned; `hidden_markov` makes it.
+
+    Attributes:
+        num_states: K.
+        num_sites: T.
+        initial: p(z_1) to start from, shape (K,), or None.
+        transition: p(z_t+1 = j | z_t = i) to start from, shape (K, K), or None.
+        stickiness: Added to the diagonal of random transition logits.
+        parallel: As in `HiddenMarkov`.
+    """
 
     num_states: int
     num_sites: int
-    initial: Array | None
-    transition: Array | None
-    stickiness: float
-    parallel: bool
+    initial: Array | None = None
+    transition: Array | None = None
+    stickiness: float = 0.0
+    parallel: bool = False
 
     def init(self, key: Array) -> dict:
         """The initial and transition logits."""

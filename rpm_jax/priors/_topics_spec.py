@@ -1,6 +1,5 @@
 """A learnable Dirichlet prior over the proportions of topics."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -8,17 +7,23 @@ import jax.numpy as jnp
 from jax import Array
 
 from rpm_jax._checks import require_positive_integer
+from rpm_jax._record import record
 from rpm_jax.priors._base import PriorSpec
-from rpm_jax.priors._specs import Fixed
+from rpm_jax.priors._fixed import Fixed
 from rpm_jax.priors._topics import DirichletCategorical, check_concentration
 
 
-@dataclass(frozen=True, eq=False)
+@record
 class LearnableDirichletTopics:
-    """A `DirichletCategorical` whose concentrations are learned as logarithms."""
+    """A `DirichletCategorical` whose concentrations are learned as logarithms; `dirichlet_topics` makes it.
+
+    Attributes:
+        initial: The prior to start from.
+        symmetric: Whether all topics keep one concentration.
+    """
 
     initial: DirichletCategorical
-    symmetric: bool
+    symmetric: bool = False
 
     def init(self, key: Array) -> dict:
         """The logarithm of the initial concentrations, shape (K,), or () if they are all the same."""

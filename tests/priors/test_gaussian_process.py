@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis.extra.numpy import arrays
 from hypothesis.strategies import floats
+from support import rbf
 
 from rpm_jax.expfam import DiagonalGaussian
-from rpm_jax.priors import GaussianProcess, kernels
+from rpm_jax.priors import GaussianProcess
 
 LATENTS, SITES, BATCH = 2, 5, 3
 
@@ -230,7 +231,7 @@ def trajectory_evidence():
 @jax.jit
 def smooth(log_bandwidth, times, linear, evidence):
     def value(log_bandwidth):
-        covariance = kernels.rbf(times, jnp.exp(log_bandwidth))[None]
+        covariance = rbf(times, jnp.exp(log_bandwidth))[None]
         posterior, sites, *_ = condition(jnp.zeros_like(times)[None], covariance, linear, evidence)
         return posterior.log_normalizer, (posterior.mean[:, 0], sites.variance()[:, 0])
 
@@ -251,7 +252,7 @@ def test_singular_covariance_against_long_arithmetic():
     keep = np.isin(np.arange(50), used)[:, None]
     linear, evidence = linear * keep, (evidence + 1.0) * keep
     (value, (mean, variance)), gradient = smooth(jnp.zeros(()), TIMES, linear, evidence)
-    assert np.linalg.matrix_rank(np.asarray(kernels.rbf(TIMES, 1.0))) < 15
+    assert np.linalg.matrix_rank(np.asarray(rbf(TIMES, 1.0))) < 15
 
     def exact(bandwidth):
         with mpmath.workdps(60):
