@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from rpm_jax._checks import require_positive_integer
-from rpm_jax._pickling import portable, restored
+from rpm_jax._pickling import reduce_module
 from rpm_jax.networks._affine import affine
 from rpm_jax.networks._convolution import Conv, max_pool
 
@@ -45,9 +45,7 @@ class OpenOutputs(nn.Module):
             object.__setattr__(self, "num_outputs", int(number))
         super().__post_init__()
 
-    def __reduce__(self) -> tuple:
-        """By the class and the fields that differ from their defaults."""
-        return restored, (portable(self),)
+    __reduce__ = reduce_module
 
     def with_outputs(self, number: int) -> Self:
         """The module with `number` outputs, unless it has a number already."""
