@@ -4,6 +4,7 @@ The public modules are walked, so that a class that is new there and has no exam
 """
 
 import copy
+import dataclasses
 import pickle
 import subprocess
 import sys
@@ -153,6 +154,24 @@ def test_records_are_arguments_of_compiled_functions(kind):
     compiled(first)
     compiled(jax.tree.map(lambda leaf: leaf + 1, EXAMPLES[kind]()))
     assert not any(isinstance(leaf, int | float | str) for leaf in jax.tree.leaves(first))
+
+
+@pytest.mark.parametrize(
+    ("spec", "changes", "message"),
+    [
+        (priors.gaussian_process(TIMES), {"times": TIMES[::-1]}, "times must be strictly increasing"),
+        (priors.gaussian_process(TIMES), {"kernel": "gaussian"}, "kernel must be one of"),
+        (priors.gaussian_process(TIMES), {"mean": "linear"}, "mean must be one of"),
+        (priors.joint_gaussian_process(TIMES), {"jitter": -1}, "jitter must be finite and at least 0"),
+        (priors.tridiagonal_gaussian_process(3), {"coupling": np.nan}, "coupling must be finite"),
+        (priors.hidden_markov(2, 3), {"initial": np.ones(2)}, "initial must hold probabilities"),
+        (priors.hidden_markov(2, 3), {"num_sites": 0}, "num_sites must be a positive integer, got 0"),
+        (kernels.RBF(), {"lengthscale": -1}, "lengthscale must be positive"),
+    ],
+)
+def test_what_is_replaced_is_checked(spec, changes, message):
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(spec, **changes)
 
 
 def test_no_class_of_the_middle_inherits_from_another():

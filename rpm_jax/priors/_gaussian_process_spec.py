@@ -34,6 +34,13 @@ class LearnableGaussianProcess:
     num_latents: int = 1
     mean: str = "zero"
 
+    def __post_init__(self) -> None:
+        """Check all of them; times become those since the first."""
+        object.__setattr__(self, "times", as_locations(self.times))
+        object.__setattr__(self, "kernel", as_kernel(self.kernel))
+        require_positive_integer("num_latents", self.num_latents)
+        require_choice("mean", self.mean, ("zero", "constant", "free"))
+
     def init(self, key: Array) -> dict:
         """The kernel's hyperparameters for each latent, and the mean if it is learned."""
         del key
@@ -89,9 +96,6 @@ def gaussian_process(
         ValueError: If times are not finite and strictly increasing, lose their steps in JAX's precision, or
             for an unknown kernel or mean.
     """
-    times = as_locations(times)
-    require_positive_integer("num_latents", num_latents)
-    require_choice("mean", mean, ("zero", "constant", "free"))
     spec = LearnableGaussianProcess(times, as_kernel(kernel), num_latents, mean)
     return spec if learnable else Fixed(spec.apply(spec.init(jax.random.key(0))))
 
@@ -109,6 +113,13 @@ class LearnableJointGaussianProcess:
     times: Array
     kernel: Kernel
     jitter: float = 1e-4
+
+    def __post_init__(self) -> None:
+        """Check all of them; times become those since the first."""
+        object.__setattr__(self, "times", as_locations(self.times))
+        object.__setattr__(self, "kernel", as_kernel(self.kernel))
+        if not 0 <= self.jitter < float("inf"):
+            raise ValueError(f"jitter must be finite and at least 0, got {self.jitter}")
 
     def init(self, key: Array) -> dict:
         """The kernel's hyperparameters."""
@@ -140,7 +151,5 @@ def joint_gaussian_process(
         jitter: Added to the covariance's diagonal, since its inverse is needed here.
         learnable: Whether the hyperparameters are learned.
     """
-    if not 0 <= jitter < float("inf"):
-        raise ValueError(f"jitter must be finite and at least 0, got {jitter}")
-    spec = LearnableJointGaussianProcess(as_locations(times), as_kernel(kernel), jitter)
+    spec = LearnableJointGaussianProcess(times, as_kernel(kernel), jitter)
     return spec if learnable else Fixed(spec.apply(spec.init(jax.random.key(0))))

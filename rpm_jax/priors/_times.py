@@ -147,5 +147,5 @@ def _check_rounding(steps: np.ndarray, rounded: np.ndarray, dtype: Any) -> None:
         warnings.warn(
             f"times: the step after times[{int(np.argmax(change))}] changes by {change.max():.1%} when it is "
             f"rounded to {dtype}, which JAX computes in; jax.config.update('jax_enable_x64', True) helps",
-            stacklevel=4,
+            stacklevel=7,
         )

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from rpm_jax._checks import require_positive_integer
+from rpm_jax._checks import is_concrete, require_positive_integer
 from rpm_jax._record import record
 from rpm_jax.priors._base import PriorSpec
 from rpm_jax.priors._fixed import Fixed
@@ -24,6 +24,15 @@ class LearnableDirichletTopics:
 
     initial: DirichletCategorical
     symmetric: bool = False
+
+    def __post_init__(self) -> None:
+        """Check that concentrations are the same where they stay the same."""
+        concentration = self.initial.concentration
+        if self.symmetric and is_concrete(concentration) and bool(jnp.any(concentration != concentration[0])):
+            raise ValueError(
+                f"concentration must be the same for all topics with symmetric=True, got {concentration}; "
+                "pass one number, or symmetric=False"
+            )
 
     def init(self, key: Array) -> dict:
         """The logarithm of the initial concentrations, shape (K,), or () if they are all the same."""
@@ -79,11 +88,6 @@ def dirichlet_topics(
         raise ValueError(
             f"concentration must be one number or one for each of the {num_topics} topics, shape "
             f"({num_topics},), got shape {initial.shape}"
-        )
-    if symmetric and bool(jnp.any(initial != jnp.ravel(initial)[0])):
-        raise ValueError(
-            f"concentration must be the same for all topics with symmetric=True, got {initial}; pass one "
-            "number, or symmetric=False"
         )
     prior = DirichletCategorical(
         jnp.broadcast_to(initial, (num_topics,)), num_sites, max_iterations, tolerance

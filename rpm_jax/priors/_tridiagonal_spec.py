@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from rpm_jax._checks import require_positive_integer
+from rpm_jax._checks import require_finite, require_positive_integer
 from rpm_jax._record import record
 from rpm_jax.priors._base import PriorSpec
 from rpm_jax.priors._fixed import Fixed
@@ -28,6 +28,13 @@ class LearnableTridiagonalGaussianProcess:
     num_latents: int = 1
     log_diagonal: float = 0.4
     coupling: float = -1.0
+
+    def __post_init__(self) -> None:
+        """Check all of them."""
+        require_positive_integer("num_sites", self.num_sites)
+        require_positive_integer("num_latents", self.num_latents)
+        for name in ("log_diagonal", "coupling"):
+            require_finite(name, jnp.asarray(getattr(self, name)))
 
     def init(self, key: Array) -> dict:
         """The log-diagonal and the unconstrained coupling for each latent."""
@@ -68,7 +75,5 @@ def tridiagonal_gaussian_process(
         coupling: Initial b; negative makes neighbours alike.
         learnable: Whether a and b are learned.
     """
-    require_positive_integer("num_sites", num_sites)
-    require_positive_integer("num_latents", num_latents)
     spec = LearnableTridiagonalGaussianProcess(num_sites, num_latents, log_diagonal, coupling)
     return spec if learnable else Fixed(spec.apply(spec.init(jax.random.key(0))))
