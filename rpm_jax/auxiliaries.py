@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from rpm_jax.data import Batch, Data
+from rpm_jax.incomplete import as_taken_by
 from rpm_jax.networks import Network, check_network
 from rpm_jax.outputs import OutputMap, SiteOutputs, to_positions
 from rpm_jax.posteriors import sized
@@ -18,6 +19,7 @@ class AuxiliaryStrategy(Protocol):
 
     Attributes:
         group: "networks", "rows" or "none", as for a posterior strategy.
+        takes_missing: Optional, as for a posterior strategy.
         uses_mixture: Optional, False where absent. Whether E_q[log F_jt] is evaluated, for sites with one-hot
             statistics, and no bound is needed.
     """
@@ -91,7 +93,8 @@ class _Potentials:
             shape = (initial.shape[0], num_views, *initial.shape[1:])
             return {"rows": jnp.broadcast_to(initial[:, None], shape)}
         positions, number = self.output.shape(sites)
-        return sized(self.network, positions, num_views * number).init(key, data.views)
+        network = sized(self.network, positions, num_views * number)
+        return network.init(key, as_taken_by(network, data.views))
 
     def potentials(self, params: Any, batch: Batch, sites: Any) -> Any:
         """A family of batch shape (B, J, T)."""
@@ -100,7 +103,8 @@ class _Potentials:
         positions, number = self.output.shape(sites)
         num_views = len(batch.views)
         network = sized(self.network, positions, num_views * number)
-        raw = to_positions(network.apply(params, batch.views), positions, num_views * number, "auxiliary")
+        outputs = network.apply(params, as_taken_by(network, batch.views))
+        raw = to_positions(outputs, positions, num_views * number, "auxiliary")
         raw = jnp.moveaxis(raw.reshape(*raw.shape[:2], num_views, number), 2, 1)
         return self.output.potentials(raw, sites)
 
@@ -110,6 +114,7 @@ class Shifted:
     """ξ_jt = ηq_t + Δ_jt, Δ a potential."""
 
     source: _Potentials
+    takes_missing = True
 
     @property
     def group(self) -> str:
@@ -130,6 +135,7 @@ class Free:
     """ξ_jt = η0_t + ν_jt, ν a potential."""
 
     source: _Potentials
+    takes_missing = True
 
     @property
     def group(self) -> str:
