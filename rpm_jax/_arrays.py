@@ -10,6 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from rpm_jax._checks import caller_level
+
 LARGEST = 0.25
 """Of the largest number of a type: up to here sums and differences of two numbers are finite."""
 
@@ -239,5 +241,5 @@ def warn_of_lost_digits(name: str, array: np.ndarray, cast: np.ndarray) -> None:
             "subtract the column's mean before passing it (in float64), or compute in float64: "
             'jax.config.update("jax_enable_x64", True)',
             RuntimeWarning,
-            stacklevel=4,
+            stacklevel=caller_level(),
         )

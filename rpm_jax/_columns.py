@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 
 from rpm_jax._arrays import ROWS_LOOKED_AT
+from rpm_jax._checks import caller_level
 
 MOST_COLLAPSED = 0.01
 """Where all other values of a column have less than this part of its deviation, one value rules its scale."""
@@ -28,7 +29,7 @@ def warn_of_columns(name: str, columns: np.ndarray, observed: np.ndarray | None)
         warnings.warn(
             f"{name} says nothing of the latent: {what}; leave this view out, or check where it comes from",
             RuntimeWarning,
-            stacklevel=4,
+            stacklevel=caller_level(),
         )
         return
     unit = np.maximum(np.maximum(np.abs(lowest), np.abs(highest)), np.finfo(np.float64).tiny)
@@ -58,7 +59,7 @@ def warn_of_columns(name: str, columns: np.ndarray, observed: np.ndarray | None)
             "rpm_jax.as_data(views, missing='cells'), else clip them or take factors with "
             "standardise='robust'",
             RuntimeWarning,
-            stacklevel=4,
+            stacklevel=caller_level(),
         )
 
 

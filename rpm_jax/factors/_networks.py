@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from flax.errors import ScopeParamShapeError
 from jax import Array
 
 from rpm_jax.factors._base import Recognition, natural_parameters
@@ -57,11 +58,17 @@ class NetworkFactors:
         raw: list[Any] = [None] * len(views)
         for group, group_params in zip(groups, params, strict=True):
             inputs = group.inputs(views)
-            if self.share:
-                outputs = group.network.apply(group_params, inputs.reshape(-1, *inputs.shape[2:]))
-                outputs = outputs.reshape(*inputs.shape[:2], *outputs.shape[1:])
-            else:
-                outputs = jax.vmap(group.network.apply)(group_params, inputs)
+            try:
+                if self.share:
+                    outputs = group.network.apply(group_params, inputs.reshape(-1, *inputs.shape[2:]))
+                    outputs = outputs.reshape(*inputs.shape[:2], *outputs.shape[1:])
+                else:
+                    outputs = jax.vmap(group.network.apply)(group_params, inputs)
+            except ScopeParamShapeError as error:
+                raise ValueError(
+                    f"views {list(group.indices)} must have the shape of those that the parameters were made "
+                    f"for, got {inputs.shape[1:]}: {str(error).splitlines()[0]}"
+                ) from None
             for j, output in zip(group.indices, outputs, strict=True):
                 raw[j] = to_positions(output, positions, number, f"factors of view {j}")
         stacked = jnp.stack(raw, axis=1)

@@ -92,8 +92,9 @@ class Runner(NamedTuple):
         init_key, *step_keys = (keys[..., i] for i in range(5))
         init = partial(_init, self.model, self.seeds, self.spread and self.spread.layout)
         expected = jax.eval_shape(init, init_key, self.data)
-        pooled = getattr(self.model, "pooled", False)
-        num_pooled = initial_sites(self.model.prior_spec).batch_shape[0] if pooled else 1
+        model = self.model
+        is_pooled = isinstance(model, RPM) and model.pooled
+        num_pooled = initial_sites(model.prior_spec).batch_shape[0] if is_pooled else 1
         options.check(size, self.hyperparameters, tuple(expected), num_pooled)
         self._check_spread()
         if options.params is None:
