@@ -72,7 +72,7 @@ def _require_real(name: str, dtype: Any) -> None:
         advice = {
             "M": "; pass seconds as numbers, (time - time.min()) / np.timedelta64(1, 's')",
             "m": "; pass seconds as numbers, duration / np.timedelta64(1, 's')",
-            "c": "; pass its real and imaginary parts as features",
+            "c": "; pass its real and imaginary parts",
             "U": "; turn names into numbers, such as one-hot vectors np.eye(K)[codes]",
             "S": "; turn names into numbers, such as one-hot vectors np.eye(K)[codes]",
             "V": "; pass its fields as features, numpy.lib.recfunctions.structured_to_unstructured",

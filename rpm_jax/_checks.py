@@ -36,6 +36,18 @@ def caller_level() -> int:
     return level
 
 
+def check_index(index: tuple, shape: tuple[int, ...]) -> None:
+    """Raise `IndexError` for a known index that leaves an array; JAX takes the nearest entry in its place.
+
+    Args:
+        index: As in `array[index]`.
+        shape: Of the array.
+    """
+    if is_concrete(index):
+        known = tuple(np.asarray(item) if isinstance(item, Array) else item for item in index)
+        _ = np.broadcast_to(np.zeros((), bool), shape)[known]
+
+
 def require_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
     """Raise `ValueError` unless `value` is one of `choices`."""
     if value not in choices:

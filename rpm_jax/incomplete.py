@@ -7,6 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 from jax import Array
 
+from rpm_jax._checks import check_index
 from rpm_jax._pytree import pytree_dataclass, static_field
 
 
@@ -52,6 +53,7 @@ class Incomplete:
 
     def __getitem__(self, index: Any) -> "Incomplete":
         """Some of the cells."""
+        check_index(index if isinstance(index, tuple) else (index,), self.shape)
         return Incomplete(self.values[index], self.observed[index], self.indicated)
 
     def reshape(self, *shape: int) -> "Incomplete":
