@@ -24,6 +24,7 @@ from rpm_jax import (
     train,
 )
 from rpm_jax.data import Batch, Data, as_data
+from rpm_jax.incomplete import Incomplete
 from rpm_jax.model import RPM, ImplicitRPM, JointRPM, LocalLatentRPM
 from rpm_jax.train import EarlyStopping, WarmStart, fit, fit_seeds
 
@@ -35,6 +36,7 @@ __all__ = [
     "Data",
     "EarlyStopping",
     "ImplicitRPM",
+    "Incomplete",
     "JointRPM",
     "LocalLatentRPM",
     "WarmStart",

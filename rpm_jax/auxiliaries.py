@@ -7,6 +7,7 @@ from jax import Array
 
 from rpm_jax._record import record
 from rpm_jax.data import Batch, Data
+from rpm_jax.incomplete import as_taken_by
 from rpm_jax.networks import Network, check_network
 from rpm_jax.outputs import OutputMap, SiteOutputs, to_positions
 from rpm_jax.posteriors import sized
@@ -18,6 +19,7 @@ class AuxiliaryStrategy(Protocol):
 
     Attributes:
         group: "networks", "rows" or "none", as for a posterior strategy.
+        takes_missing: Optional, as for a posterior strategy.
         uses_mixture: Optional, False where absent. Whether E_q[log F_jt] is evaluated, for sites with one-hot
             statistics, and no bound is needed.
     """
@@ -94,6 +96,7 @@ class Shifted:
 
     network: Any = None
     output: OutputMap = SiteOutputs()
+    takes_missing = True
 
     @property
     def group(self) -> str:
@@ -120,6 +123,7 @@ class Free:
 
     network: Any = None
     output: OutputMap = SiteOutputs()
+    takes_missing = True
 
     @property
     def group(self) -> str:
@@ -150,7 +154,8 @@ def _init(
         shape = (initial.shape[0], num_views, *initial.shape[1:])
         return {"rows": jnp.broadcast_to(initial[:, None], shape)}
     positions, number = output.shape(sites)
-    return sized(network, positions, num_views * number).init(key, data.views)
+    network = sized(network, positions, num_views * number)
+    return network.init(key, as_taken_by(network, data.views))
 
 
 def _potentials(network: Network | None, output: OutputMap, params: Any, batch: Batch, sites: Any) -> Any:
@@ -160,7 +165,8 @@ def _potentials(network: Network | None, output: OutputMap, params: Any, batch: 
     positions, number = output.shape(sites)
     num_views = len(batch.views)
     network = sized(network, positions, num_views * number)
-    raw = to_positions(network.apply(params, batch.views), positions, num_views * number, "auxiliary")
+    outputs = network.apply(params, as_taken_by(network, batch.views))
+    raw = to_positions(outputs, positions, num_views * number, "auxiliary")
     raw = jnp.moveaxis(raw.reshape(*raw.shape[:2], num_views, number), 2, 1)
     return output.potentials(raw, sites)
 

@@ -6,6 +6,7 @@ from jax import Array
 
 from rpm_jax._record import record
 from rpm_jax.data import Batch, Data
+from rpm_jax.incomplete import as_taken_by
 from rpm_jax.networks import Network, check_network, with_outputs
 from rpm_jax.outputs import OutputMap, SiteOutputs, to_positions
 
@@ -17,6 +18,8 @@ class PosteriorStrategy(Protocol):
     Attributes:
         group: How its parameters are learned: "networks" (shared by all data), "rows" (one row per datum,
             every leaf with first axis N), or "none".
+        takes_missing: Optional, False where absent. Whether views with something missing are to come as
+            `rpm_jax.Incomplete`, not as arrays with 0 there.
         uses_mixture: Optional, False where absent. Whether `conjugate` is to be Σ_j (log f_j − log F_j), the
             potentials of the exact posterior, for sites with one-hot statistics.
     """
@@ -42,7 +45,7 @@ class PosteriorStrategy(Protocol):
 
         Args:
             params: As from `init`.
-            batch: The batch; missing entries of its views are 0.
+            batch: The batch; missing entries of its views are 0 (or see `takes_missing`).
             conjugate: Its conjugate potentials Σ_j g_j, batch shape (B, T).
             sites: The prior's marginals, batch shape (T,).
         """
@@ -118,17 +121,20 @@ class Amortized:
     network: Any
     output: OutputMap = SiteOutputs()
     group = "networks"
+    takes_missing = True
 
     def init(self, key: Array, data: Data, conjugate: Any, sites: Any) -> Any:
         """The network's parameters."""
         del conjugate
-        return sized(self.network, *self.output.shape(sites)).init(key, data.views)
+        network = sized(self.network, *self.output.shape(sites))
+        return network.init(key, as_taken_by(network, data.views))
 
     def potentials(self, params: Any, batch: Batch, conjugate: Any, sites: Any) -> Any:
         """The network's potentials."""
         del conjugate
         shape = self.output.shape(sites)
-        raw = to_positions(sized(self.network, *shape).apply(params, batch.views), *shape, "posterior")
+        network = sized(self.network, *shape)
+        raw = to_positions(network.apply(params, as_taken_by(network, batch.views)), *shape, "posterior")
         return self.output.potentials(raw, sites)
 
 

@@ -10,7 +10,7 @@ import pytest
 ROOT = pathlib.Path(__file__).parents[1]
 PACKAGE = ROOT / "rpm_jax"
 
-TOOLS = {"_checks", "_devices", "_factorise", "_linalg", "_products", "_pytree"}
+TOOLS = {"_arrays", "_checks", "_columns", "_devices", "_factorise", "_linalg", "_products", "_pytree"}
 TOOLS |= {"_equality", "_pickling", "_record", "_repr", "_structure"}
 LAYERS = [
     {"expfam"},
@@ -18,7 +18,7 @@ LAYERS = [
     {"normalizers"},
     {"objectives"},
     {"marginals"},
-    {"data", "distinct"},
+    {"data", "distinct", "incomplete"},
     {"networks", "outputs"},
     {"factors", "posteriors"},
     {"auxiliaries"},

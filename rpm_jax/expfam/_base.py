@@ -6,6 +6,9 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from rpm_jax._arrays import as_floating
+from rpm_jax._checks import check_index
+
 Statistics = tuple[Array, ...]
 """Sufficient statistics or their expectations: one array per natural parameter, of its shape."""
 
@@ -168,10 +171,11 @@ class ExponentialFamily:
     def __post_init__(self) -> None:
         """Convert to floating point, check ranks, and bring the natural parameters to one batch shape."""
         name = type(self).__name__
-        arrays = {field: jnp.asarray(getattr(self, field)) for field in self.natural_ranks}
-        dtype = jnp.result_type(*arrays.values(), 0.0)
-        if not jnp.issubdtype(dtype, jnp.floating):
-            raise TypeError(f"{name}: natural parameters must be real numbers, got dtype {dtype}")
+        arrays = {
+            field: as_floating(f"{name}: natural parameter {field}", getattr(self, field))
+            for field in self.natural_ranks
+        }
+        dtype = jnp.result_type(*arrays.values())
         for field, rank in self.natural_ranks.items():
             if arrays[field].ndim < rank:
                 raise ValueError(
@@ -233,6 +237,7 @@ class ExponentialFamily:
         index = index if isinstance(index, tuple) else (index,)
         if not any(item is Ellipsis for item in index):
             index = (*index, Ellipsis)
+        check_index(index, self.batch_shape)
         return self.replace(
             tuple(
                 parameter[(*index, *[slice(None)] * rank)]

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from rpm_jax._arrays import as_floating
 from rpm_jax._pytree import pytree_dataclass
 from rpm_jax.expfam._base import ExponentialFamily, Statistics
 from rpm_jax.expfam._implicit import implicit_inverse
@@ -152,7 +153,7 @@ class Dirichlet(ExponentialFamily):
     @classmethod
     def from_concentration(cls, concentration: Array) -> Self:
         """The member with concentrations α, shape (..., K)."""
-        return cls(jnp.asarray(concentration) - 1.0)
+        return cls(as_floating("concentration", concentration) - 1.0)
 
     @classmethod
     def from_mean(cls, mean: Statistics, **shared: Array) -> Self:
@@ -269,7 +270,7 @@ class Beta(ExponentialFamily):
     @classmethod
     def from_concentrations(cls, alpha: Array, beta: Array) -> Self:
         """The member with concentrations α (towards 1) and β (towards 0), both of shape (..., K)."""
-        return cls(jnp.asarray(alpha) - 1.0, jnp.asarray(beta) - 1.0)
+        return cls(as_floating("alpha", alpha) - 1.0, as_floating("beta", beta) - 1.0)
 
     @classmethod
     def from_mean(cls, mean: Statistics, **shared: Array) -> Self:

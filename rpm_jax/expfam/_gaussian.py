@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from rpm_jax._arrays import as_floating
 from rpm_jax._linalg import (
     cholesky_with_inverse,
     inverse_and_log_determinant,
@@ -46,7 +47,7 @@ class DiagonalGaussian(ExponentialFamily):
     @classmethod
     def from_mean_and_variance(cls, mean: Array, variance: Array) -> Self:
         """The member with mean μ and variance σ², both of shape (..., K)."""
-        precision = 1.0 / jnp.asarray(variance)
+        precision = 1.0 / as_floating("variance", variance)
         return cls(mean * precision, -0.5 * precision)
 
     @classmethod
@@ -150,7 +151,7 @@ class Gaussian(ExponentialFamily):
     @classmethod
     def from_mean_and_covariance(cls, mean: Array, covariance: Array) -> Self:
         """The member with mean μ (..., K) and covariance Σ (..., K, K)."""
-        precision, _ = inverse_and_log_determinant(jnp.asarray(covariance))
+        precision, _ = inverse_and_log_determinant(as_floating("covariance", covariance))
         return cls(matrix_vector(precision, jnp.asarray(mean)), -0.5 * precision)
 
     @classmethod

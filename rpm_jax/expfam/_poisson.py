@@ -9,6 +9,7 @@ import numpy as np
 from jax import Array
 from jax.scipy.special import gammaln
 
+from rpm_jax._arrays import as_floating
 from rpm_jax._pytree import pytree_dataclass
 from rpm_jax.expfam._base import ExponentialFamily, Statistics
 from rpm_jax.expfam._special import HALF_LOG_TWO_PI, excess, horner, piecewise, stirling_remainder
@@ -75,7 +76,7 @@ class Poisson(ExponentialFamily):
     @classmethod
     def from_rate(cls, rate: Array) -> Self:
         """The member with rate λ, shape (..., K)."""
-        return cls(jnp.log(jnp.asarray(rate)))
+        return cls(jnp.log(as_floating("rate", rate)))
 
     @classmethod
     def from_mean(cls, mean: Statistics, **shared: Array) -> Self:

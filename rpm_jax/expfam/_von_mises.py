@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.scipy.special import i0e, i1e
 
+from rpm_jax._arrays import as_floating
 from rpm_jax._pytree import pytree_dataclass
 from rpm_jax.expfam._base import ExponentialFamily, Statistics
 from rpm_jax.expfam._implicit import implicit_inverse, newton
@@ -184,9 +185,9 @@ class VonMises(ExponentialFamily):
     @classmethod
     def from_direction_and_concentration(cls, direction: Array, concentration: Array) -> Self:
         """The member with mean direction m (an angle) and concentration κ ≥ 0, both of shape (..., K)."""
-        direction = jnp.asarray(direction)
+        direction = as_floating("direction", direction)
         unit = jnp.stack([jnp.cos(direction), jnp.sin(direction)], axis=-1)
-        return cls(jnp.asarray(concentration)[..., None] * unit)
+        return cls(as_floating("concentration", concentration)[..., None] * unit)
 
     @classmethod
     def from_mean(cls, mean: Statistics, **shared: Array) -> Self:

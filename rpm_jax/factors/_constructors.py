@@ -18,7 +18,7 @@ def per_view(
     *,
     kind: str = "normalised",
     log_partition: Network | None = None,
-    standardise: bool = True,
+    standardise: bool | str = True,
     output: OutputMap | None = None,
 ) -> NetworkFactors | LogPartitionFactors:
     """A network of its own for every view: η_jt(x) = η0_t + potential(g_j(x)).
@@ -40,7 +40,9 @@ def per_view(
             maps (m, D) to (m, 1). Smooth activations suit it: η grows much in training, and ReLUs die.
             `rpm_jax.networks.InputConvex` is convex as A is. See `LogPartitionFactors`.
         standardise: Whether the inputs are shifted and scaled by each view's mean and deviation, feature by
-            feature for vectors, as a whole for images.
+            feature for vectors, as a whole for images, of what is observed. "robust": by median and
+            quartiles, and inputs more than 10 deviations away are moved there, which outliers can't spoil.
+            False: as they are, 0 where missing.
         output: From real outputs to potentials; None: the family's own map, site by site.
     """
     networks = tuple(network) if isinstance(network, Sequence) else (network,)
@@ -53,7 +55,7 @@ def shared(
     *,
     kind: str = "normalised",
     log_partition: Network | None = None,
-    standardise: bool = True,
+    standardise: bool | str = True,
     output: OutputMap | None = None,
 ) -> NetworkFactors | LogPartitionFactors:
     """One network with the same parameters for all views, which have to be of one shape.
@@ -63,7 +65,8 @@ def shared(
         num_views: As in `per_view`.
         kind: As in `per_view`.
         log_partition: As in `per_view`, with the same parameters for all views.
-        standardise: Whether the inputs are shifted and scaled by the mean and deviation over all views.
+        standardise: Whether the inputs are shifted and scaled by the mean and deviation over all views; see
+            `per_view`.
         output: As in `per_view`.
     """
     return _network_factors((network,), num_views, True, kind, log_partition, standardise, output)
@@ -75,10 +78,12 @@ def _network_factors(
     share: bool,
     kind: str,
     log_partition: Network | None,
-    standardise: bool,
+    standardise: bool | str,
     output: OutputMap | None,
 ) -> NetworkFactors | LogPartitionFactors:
     require_choice("kind", kind, KINDS)
+    if not isinstance(standardise, bool) and standardise != "robust":
+        raise ValueError(f"standardise must be True, False or 'robust', got {standardise!r}")
     for network in networks:
         check_network("network", network)
     if num_views is not None:

@@ -8,14 +8,16 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from rpm_jax._checks import is_concrete
 from rpm_jax.data import (
     Batch,
     Data,
     as_data,
-    fill_observed_mean,
-    full_mask,
-    zero_missing,
+    require_batch,
+    require_data,
+    warn_of_views,
 )
+from rpm_jax.incomplete import accepts_missing, as_taken_by, fill_means, mark_missing, site_mask
 from rpm_jax.model._mixtures import Mixtures
 from rpm_jax.model._records import Factors, Inferred, Mixture
 from rpm_jax.normalizers import (
@@ -50,24 +52,28 @@ class Core(Mixtures):
         prior = self.prior_spec.apply(prior_params)
         sites = prior.sites()
         num_sites = sites.batch_shape[0]
+        if is_concrete((key, data)):
+            warn_of_views(data, num_sites)
         if len(data.views) == 1 and num_sites == 1:
             raise ValueError(
                 "views: a static model (one site) needs at least J = 2 views, got 1; with a single view the "
                 "latent explains nothing, since p(x|z) averages to the empirical marginal whatever f is"
             )
-        data = data._replace(mask=full_mask(data.mask, num_sites))
-        complete = fill_observed_mean(data.views, data.mask)
-        params = {"prior": prior_params, "factors": self.factor_spec.init(factor_key, complete, sites)}
+        data = data._replace(mask=site_mask(data.views, data.mask, num_sites))
+        marked = mark_missing(data.views, data.mask)
+        taken = marked if accepts_missing(self.factor_spec) else fill_means(marked)
+        params = {"prior": prior_params, "factors": self.factor_spec.init(factor_key, taken, sites)}
         if all(strategy.group == "none" for strategy in self._strategies().values()):
             return params | {"posterior": {}, "auxiliary": {}}
         factors = self._factors_in_blocks(params, data)
         conjugate = self._start(factors, sites, data)
-        data = data._replace(views=zero_missing(data.views, data.mask))
-        params["posterior"] = self.posterior_strategy.init(posterior_key, data, conjugate, sites)
-        batch = data.batch(jnp.arange(data.size))
+        own = data._replace(views=as_taken_by(self.posterior_strategy, marked))
+        params["posterior"] = self.posterior_strategy.init(posterior_key, own, conjugate, sites)
+        batch = own.batch(jnp.arange(data.size))
         potentials = self.posterior_strategy.potentials(params["posterior"], batch, conjugate, sites)
         evidence = prior.condition(potentials).sites - sites
-        params["auxiliary"] = self.auxiliary_strategy.init(auxiliary_key, data, evidence, sites)
+        own = data._replace(views=as_taken_by(self.auxiliary_strategy, marked))
+        params["auxiliary"] = self.auxiliary_strategy.init(auxiliary_key, own, evidence, sites)
         return params
 
     def _start(self, factors: Factors, sites: Any, data: Data) -> Any:
@@ -100,6 +106,8 @@ class Core(Mixtures):
         Returns:
             In nats, shape (B,). The empirical marginals' log p0(x_j) are not in it.
         """
+        require_batch("batch", batch)
+        require_data("data", data)
         if not em:
             return self._bound(params, batch, self.mixture(params, data, devices=devices))
         return self._em_bound(params, batch, lambda params: self.mixture(params, data, devices=devices))
@@ -122,6 +130,7 @@ class Core(Mixtures):
             em: As in `bound`.
             devices: As in `bound`; the batch is then spread over them.
         """
+        require_batch("batch", batch)
         if em:
             data = Data(batch.views, batch.mask, log_weights)
             return self._em_bound(params, batch, lambda params: self.mixture(params, data, devices=devices))
@@ -154,6 +163,7 @@ class Core(Mixtures):
         Returns:
             The bound, shape (B,), and the new state.
         """
+        require_batch("batch", batch)
         factors = self.factors(params, batch.views, batch.mask)
         block = Block(factors.natural, factors.log_scale)
         joined = queue.components(state, block, log_weights, factors.mask)
@@ -171,6 +181,8 @@ class Core(Mixtures):
             others: M data.
             log_weights: log w of both, shape (B + M,), Σ w = 1.
         """
+        require_batch("batch", batch)
+        require_batch("others", others)
         views, mask = jax.tree.map(
             lambda *parts: jnp.concatenate(parts), (batch.views, batch.mask), (others.views, others.mask)
         )
@@ -264,14 +276,16 @@ class Core(Mixtures):
         prior = self.prior(params)
         sites = prior.sites()
         factors = self.factors(params, batch.views, batch.mask) if factors is None else factors
-        batch = Batch(batch.index, zero_missing(batch.views, factors.mask), factors.mask)
+        marked = mark_missing(batch.views, factors.mask)
+        own = Batch(batch.index, as_taken_by(self.posterior_strategy, marked), factors.mask)
         if not self._needs_mixture:
             conjugate = factors.conjugate()
         elif mixture is None:
             raise ValueError("mixture: the exact posterior needs log F_j; pass model.mixture(params, data)")
         else:
             conjugate = self._evidence(factors, mixture)
-        potentials = self.posterior_strategy.potentials(params["posterior"], batch, conjugate, sites)
+        potentials = self.posterior_strategy.potentials(params["posterior"], own, conjugate, sites)
         posterior = prior.condition(potentials)
-        auxiliary = self.auxiliary_strategy.auxiliary(params["auxiliary"], batch, posterior.sites, sites)
+        own = Batch(batch.index, as_taken_by(self.auxiliary_strategy, marked), factors.mask)
+        auxiliary = self.auxiliary_strategy.auxiliary(params["auxiliary"], own, posterior.sites, sites)
         return Inferred(factors, conjugate, potentials, posterior, auxiliary)

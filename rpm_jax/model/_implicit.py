@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from rpm_jax.data import Batch, Data
+from rpm_jax.data import Batch, Data, require_batch, require_data
+from rpm_jax.incomplete import fill_missing
 from rpm_jax.model._implicit_density import ImplicitDensity, complete
 from rpm_jax.objectives import (
     implicit_integral,
@@ -74,6 +75,8 @@ class ImplicitRPM(ImplicitDensity):
         Returns:
             In nats, shape (B,).
         """
+        require_batch("batch", batch)
+        require_data("data", data)
         prior = self.prior(params)
         bound = self.log_ratio(params, Data(batch.views, batch.mask))
         if self.integral_weight == 0.0 and self.penalty_weight == 0.0:
@@ -125,7 +128,7 @@ class ImplicitRPM(ImplicitDensity):
             log_ratio = implicit_log_likelihood(prior, sites.replace(natural), log_scale=log_scale)
             return log_ratio + jnp.sum(log_marginals, axis=1)
 
-        return view_score_matching(features, log_density, complete(views).views, weight=weight)
+        return view_score_matching(features, log_density, fill_missing(complete(views).views), weight=weight)
 
     def sliced_score_matching(
         self,

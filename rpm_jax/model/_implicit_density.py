@@ -12,8 +12,9 @@ import jax.numpy as jnp
 from jax import Array
 
 from rpm_jax._checks import is_concrete
-from rpm_jax.data import Data, as_data
+from rpm_jax.data import Data, as_data, has_missing_cells
 from rpm_jax.factors import FactorSpec
+from rpm_jax.incomplete import View, fill_missing
 from rpm_jax.model._core import Core
 from rpm_jax.model._records import Factors
 from rpm_jax.objectives import (
@@ -75,7 +76,7 @@ class ImplicitDensity:
         """The prior with these parameters."""
         return self.core.prior(params)
 
-    def factors(self, params: dict[str, Any], views: tuple[Array, ...], mask: Array | None = None) -> Factors:
+    def factors(self, params: dict[str, Any], views: tuple[View, ...], mask: Array | None = None) -> Factors:
         """Natural parameters of the factors of some data; see `RPM.factors`."""
         return self.core.factors(params, views, mask)
 
@@ -112,7 +113,7 @@ class ImplicitDensity:
         data = complete(views)
         return self.log_ratio(params, data) + jnp.sum(self.log_marginals(data.views), axis=1)
 
-    def log_marginals(self, views: tuple[Array, ...]) -> Array:
+    def log_marginals(self, views: tuple[View, ...]) -> Array:
         """Log p0(x_j) of every view, in nats, shape (n, J)."""
         if self.marginals is None:
             raise ValueError(
@@ -123,7 +124,7 @@ class ImplicitDensity:
             raise ValueError(
                 f"marginals must be one for each of J = {len(views)} views, got {len(self.marginals)}"
             )
-        pairs = enumerate(zip(self.marginals, views, strict=True))
+        pairs = enumerate(zip(self.marginals, fill_missing(views), strict=True))
         return jnp.stack([_log_marginal(j, *pair) for j, pair in pairs], axis=1)
 
     def posterior(self, params: dict[str, Any], views: Any) -> Posterior:
@@ -203,10 +204,10 @@ class ImplicitDensity:
 def complete(views: Any) -> Data:
     """Raise `ValueError` for data with a mask, where whole views are needed."""
     data = as_data(views)
-    if data.mask is not None:
+    if data.mask is not None or has_missing_cells(data):
         raise ValueError(
-            "views must be complete here, since marginals are of whole views; got a mask. log_ratio, "
-            "posterior and bound take incomplete data"
+            "views must be complete here, since marginals are of whole views; got a mask or missing "
+            "cells. log_ratio, posterior and bound take incomplete data"
         )
     return data
 

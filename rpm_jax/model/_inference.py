@@ -15,8 +15,8 @@ from rpm_jax.data import (
     Data,
     as_data,
     choose_mixture,
-    zero_missing,
 )
+from rpm_jax.incomplete import as_taken_by, mark_missing
 from rpm_jax.model._blocks import map_blocks
 from rpm_jax.model._core import Core
 from rpm_jax.model._records import Mixture
@@ -210,16 +210,18 @@ class Inference(Core):
         sites = prior.sites()
         factors = self._factors_in_blocks(params, new)
         conjugate = self._start(factors, sites, new)
-        new = new._replace(views=zero_missing(new.views, factors.mask))
+        marked = mark_missing(new.views, factors.mask)
+        own = new._replace(views=as_taken_by(self.posterior_strategy, marked))
         key = jax.random.key(0)
         if "posterior" in self.row_parts:
-            rows = self.posterior_strategy.init(key, new, conjugate, sites)
+            rows = self.posterior_strategy.init(key, own, conjugate, sites)
             params = {**params, "posterior": rows}
         if "auxiliary" in self.row_parts:
-            batch = new.batch(jnp.arange(new.size))
+            batch = own.batch(jnp.arange(new.size))
             potentials = self.posterior_strategy.potentials(params["posterior"], batch, conjugate, sites)
             evidence = prior.condition(potentials).sites - sites
-            params = {**params, "auxiliary": self.auxiliary_strategy.init(key, new, evidence, sites)}
+            own = new._replace(views=as_taken_by(self.auxiliary_strategy, marked))
+            params = {**params, "auxiliary": self.auxiliary_strategy.init(key, own, evidence, sites)}
         return params
 
     @partial(jax.jit, static_argnums=0, static_argnames="num_steps")

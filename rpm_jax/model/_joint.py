@@ -9,8 +9,9 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from rpm_jax._checks import require_choice, require_positive_integer
-from rpm_jax.data import Batch, Data, as_data
+from rpm_jax.data import Batch, Data, as_data, has_missing_cells, require_batch, require_data
 from rpm_jax.factors import KINDS
+from rpm_jax.incomplete import View
 from rpm_jax.model._blocks import block_size, map_blocks
 from rpm_jax.model._parameters import initial_sites
 from rpm_jax.networks import Network, check_network
@@ -113,6 +114,8 @@ class JointRPM:
         Raises:
             ValueError: If these have more combinations than the limit.
         """
+        require_batch("batch", batch)
+        require_data("data", data)
         return self._posterior(params, batch.views, data, self._index(data, self.limit)).log_normalizer
 
     @partial(jax.jit, static_argnums=0)
@@ -150,7 +153,7 @@ class JointRPM:
             return self._index(data, number)
         return random_combinations(jax.random.key(self.seed), size, num_views, number)
 
-    def _posterior(self, params: dict, views: tuple[Array, ...], data: Data, index: Array) -> Posterior:
+    def _posterior(self, params: dict, views: tuple[View, ...], data: Data, index: Array) -> Posterior:
         data = _complete(data)
         prior = self.prior_spec.apply(params["prior"])
         sites = prior.sites()
@@ -158,7 +161,7 @@ class JointRPM:
         factors = map_blocks(partial(self._factors, params["factors"], sites), views, block_size(views))
         return prior.condition(log_ratios_at(factors, log_mixture(components), None).sum(-2))
 
-    def _factors(self, params: Any, sites: Any, views: tuple[Array, ...]) -> Block:
+    def _factors(self, params: Any, sites: Any, views: tuple[View, ...]) -> Block:
         """Batch shape (n, 1, T)."""
         network = self._sized(sites)
         shape = self._shape(sites)
@@ -187,7 +190,7 @@ class CombinedComponents(NamedTuple):
     """
 
     factors: Any
-    views: tuple[Array, ...]
+    views: tuple[View, ...]
     combinations: Array
 
     @property
@@ -208,8 +211,9 @@ class CombinedComponents(NamedTuple):
 
 def _complete(data: Data) -> Data:
     """Raise `ValueError` for masks and weights, which a joint factor has no place for."""
-    if data.mask is not None or data.log_weights is not None:
+    if data.mask is not None or data.log_weights is not None or has_missing_cells(data):
         raise ValueError(
-            "data: a joint factor takes complete data without log_weights; leave out mask and log_weights"
+            "data: a joint factor takes complete data without log_weights; leave out mask, log_weights "
+            "and data with missing cells"
         )
     return data

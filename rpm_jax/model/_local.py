@@ -11,9 +11,10 @@ import jax.numpy as jnp
 from jax import Array
 
 from rpm_jax._checks import require_positive_integer
-from rpm_jax.data import Batch, Data, as_data
+from rpm_jax.data import Batch, Data, as_data, has_missing_cells, require_batch, require_data
 from rpm_jax.expfam import Categorical
 from rpm_jax.factors import FactorSpec, NetworkFactors
+from rpm_jax.incomplete import View
 from rpm_jax.model._blocks import block_size, map_blocks
 from rpm_jax.model._parameters import initial_sites
 from rpm_jax.objectives import LocalLatents, local_latents
@@ -119,6 +120,8 @@ class LocalLatentRPM:
 
     def bound(self, params: dict[str, Any], batch: Batch, data: Data) -> Array:
         """The exact log-likelihood of each datum of a batch, in nats, shape (B,), with G over `data`."""
+        require_batch("batch", batch)
+        require_data("data", data)
         return self._solve(
             params, self._factors(params, batch.views), self._mixture(params, data)
         ).log_likelihood
@@ -127,6 +130,7 @@ class LocalLatentRPM:
         self, params: dict[str, Any], batch: Batch, log_weights: Array | None = None
     ) -> Array:
         """`bound` with G over the batch itself."""
+        require_batch("batch", batch)
         _complete(Data(batch.views, batch.mask, log_weights))
         factors = self._factors(params, batch.views)
         return self._solve(params, factors, factors).log_likelihood
@@ -152,7 +156,7 @@ class LocalLatentRPM:
         return self._infer(params, data, mixture)
 
     def _infer(self, params: dict, data: Data, mixture: Data) -> LocalLatents:
-        def factors(views: tuple[Array, ...]) -> Any:
+        def factors(views: tuple[View, ...]) -> Any:
             return self._factors(params, views)
 
         length = block_size(data.views)
@@ -162,7 +166,7 @@ class LocalLatentRPM:
             map_blocks(factors, _complete(mixture).views, length),
         )
 
-    def _factors(self, params: dict, views: tuple[Array, ...]) -> tuple[Categorical, Categorical]:
+    def _factors(self, params: dict, views: tuple[View, ...]) -> tuple[Categorical, Categorical]:
         sites = self.prior_spec.apply(params["prior"]).sites()
         return self.factor_spec.apply(params["factors"], views, sites).potentials
 
@@ -179,9 +183,9 @@ class LocalLatentRPM:
 
 def _complete(data: Data) -> Data:
     """Raise `ValueError` for masks and weights, which this model has no place for."""
-    if data.mask is not None or data.log_weights is not None:
+    if data.mask is not None or data.log_weights is not None or has_missing_cells(data):
         raise ValueError(
             "data: a model with local latents takes complete data without log_weights (its empirical "
-            "marginals have weights of their own); leave out mask and log_weights"
+            "marginals have weights of their own); leave out mask, log_weights and data with missing cells"
         )
     return data

@@ -7,12 +7,9 @@ from typing import Any
 import jax
 from jax import Array
 
-from rpm_jax.data import (
-    Data,
-    as_data,
-    full_mask,
-)
+from rpm_jax.data import Data, as_data
 from rpm_jax.distinct import at_sites, distinct_values
+from rpm_jax.incomplete import site_mask
 from rpm_jax.model._blocks import DataComponents, block_size, is_streamed, map_blocks
 from rpm_jax.model._parameters import Parameters, initial_sites
 from rpm_jax.model._pooling import (
@@ -60,7 +57,7 @@ class Mixtures(Parameters):
         sitewise = getattr(self.factor_spec, "is_sitewise", None)
         if num_sites > 1 and not (sitewise is not None and sitewise(data.views, sites)):
             return data
-        mask = full_mask(data.mask, num_sites)
+        mask = site_mask(data.views, data.mask, num_sites)
         return data._replace(distinct=distinct_values(data.views, num_sites, mask, data.log_weights))
 
     def mixture(self, params: dict[str, Any], data: Data, *, devices: DeviceAxis | None = None) -> Mixture:
@@ -107,12 +104,12 @@ class Mixtures(Parameters):
             None for uniform ones, shape (N,), or (N, J, T) where some are missing, those −∞.
         """
         num_sites = initial_sites(self.prior_spec).batch_shape[0]
-        mask = full_mask(data.mask, num_sites)
+        mask = site_mask(data.views, data.mask, num_sites)
         return weights_among_all(data.log_weights, mask, num_sites, pooled=self.pooled)
 
     def _source(self, params: dict[str, Any], data: Data) -> DataComponents:
         """The factors of the data, made block by block."""
-        mask = full_mask(data.mask, self.prior(params).sites().batch_shape[0])
+        mask = site_mask(data.views, data.mask, self.prior(params).sites().batch_shape[0])
         return DataComponents(partial(self.factors, params), data._replace(mask=mask))
 
     def _held_components(
@@ -186,7 +183,7 @@ class Mixtures(Parameters):
 
     def _factors_in_blocks(self, params: dict[str, Any], data: Data) -> Factors:
         """The factors of many data, without the memory of all their networks' activations at once."""
-        mask = full_mask(data.mask, self.prior(params).sites().batch_shape[0])
+        mask = site_mask(data.views, data.mask, self.prior(params).sites().batch_shape[0])
 
         def factors(rows: tuple) -> Factors:
             return self.factors(params, *rows)

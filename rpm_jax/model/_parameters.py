@@ -11,11 +11,8 @@ from jax import Array
 
 from rpm_jax import auxiliaries, posteriors
 from rpm_jax.auxiliaries import AuxiliaryStrategy
-from rpm_jax.data import (
-    full_mask,
-    zero_missing,
-)
 from rpm_jax.factors import FactorSpec, natural_parameters
+from rpm_jax.incomplete import View, as_taken_by, mark_missing, site_mask
 from rpm_jax.model._records import Factors
 from rpm_jax.posteriors import PosteriorStrategy
 from rpm_jax.priors import Prior, PriorSpec, as_spec
@@ -110,17 +107,18 @@ class Parameters:
         """The prior with these parameters."""
         return self.prior_spec.apply(params["prior"])
 
-    def factors(self, params: dict[str, Any], views: tuple[Array, ...], mask: Array | None = None) -> Factors:
+    def factors(self, params: dict[str, Any], views: tuple[View, ...], mask: Array | None = None) -> Factors:
         """Natural parameters of the factors of some data.
 
         Args:
             params: The model's parameters.
-            views: J arrays with first axis n.
+            views: J arrays with first axis n; `Incomplete` where cells are missing.
             mask: Boolean (n, J, T) or (n, J), or None.
         """
         sites = self.prior(params).sites()
-        mask = full_mask(mask, sites.batch_shape[0])
-        potentials, log_scale = self.factor_spec.apply(params["factors"], zero_missing(views, mask), sites)
+        mask = site_mask(views, mask, sites.batch_shape[0])
+        taken = as_taken_by(self.factor_spec, mark_missing(views, mask))
+        potentials, log_scale = self.factor_spec.apply(params["factors"], taken, sites)
         natural = natural_parameters(potentials, sites)
         if mask is not None:
             natural = natural.where(mask) + sites.broadcast_to(natural.batch_shape).where(~mask)

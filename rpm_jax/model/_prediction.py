@@ -10,7 +10,8 @@ import jax.numpy as jnp
 from jax import Array
 
 from rpm_jax._checks import as_keys, require_choice, require_positive_integer
-from rpm_jax.data import Batch, Data, as_data, full_mask
+from rpm_jax.data import Batch, Data, as_data
+from rpm_jax.incomplete import full_mask
 from rpm_jax.model._blocks import map_blocks
 from rpm_jax.model._diagnostics import Diagnostics
 from rpm_jax.model._generative import component_log_joint
@@ -195,7 +196,7 @@ class Prediction(Diagnostics):
             raise ValueError(f"views must hold the J = {num_views} views of the fit, got {len(own)}")
         is_given = jnp.zeros(num_views, bool).at[jnp.asarray(given)].set(True)
         mask = full_mask(mask, self.prior(params).sites().batch_shape[0])
-        shape = (jnp.shape(own[0])[0], num_views, 1) if mask is None else mask.shape
+        shape = (len(own[0]), num_views, 1) if mask is None else mask.shape
         is_given = jnp.broadcast_to(is_given[:, None], shape)
         return as_data(own, is_given if mask is None else mask & is_given)
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from rpm_jax.data import Batch, Data, as_data, choose_mixture
+from rpm_jax.data import Batch, Data, as_data, choose_mixture, require_batch, require_data
 from rpm_jax.model._inference import Inference
 from rpm_jax.model._records import Factors, Inferred, Mixture
 from rpm_jax.objectives import check_exact, estimate_log_likelihood, log_importance_weights_at
@@ -39,6 +39,8 @@ class Sampling(Inference):
         Returns:
             In nats, shape (B,).
         """
+        require_batch("batch", batch)
+        require_data("data", data)
         mixture = self.mixture(params, data)
         factors = self.factors(params, batch.views, batch.mask)
         inferred = self.infer_batch(params, batch, mixture, factors)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from rpm_jax._arrays import as_floating
 from rpm_jax._checks import is_concrete, require_finite
 from rpm_jax._linalg import cholesky_with_inverse, inverse_and_log_determinant, matrix_vector, transpose
 from rpm_jax._pytree import pytree_dataclass, static_field
@@ -147,7 +148,7 @@ class GaussianProcessPosterior:
 
 
 def _check_moments(name: str, mean: Array, matrix: Array) -> tuple[Array, Array]:
-    mean, matrix = jnp.asarray(mean), jnp.asarray(matrix)
+    mean, matrix = as_floating("mean", mean), as_floating(name, matrix)
     dtype = jnp.result_type(mean, matrix, 0.0)
     mean, matrix = mean.astype(dtype), matrix.astype(dtype)
     fits = (

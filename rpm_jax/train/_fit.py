@@ -11,8 +11,9 @@ from jax import Array
 from jax.sharding import Mesh
 
 from rpm_jax._checks import as_keys, is_concrete, require_positive_integer
-from rpm_jax.data import Data, as_data
+from rpm_jax.data import Data, as_data, warn_of_views
 from rpm_jax.model import Model
+from rpm_jax.model._parameters import initial_sites
 from rpm_jax.normalizers import Queue, Subset
 from rpm_jax.train._devices import check_mesh, replicate, spread_data
 from rpm_jax.train._engine import Loss, Seeds
@@ -125,7 +126,7 @@ def fit(
         callback=callback,
     )
     data = as_data(views, mask, log_weights)
-    held_out = None if held_out is None else as_data(held_out)
+    held_out = None if held_out is None else as_data(held_out, name="held_out")
     key = as_keys("key", key, 0)
     if mesh is None:
         return Fit(*Runner(model, prepared(model, data), held_out, options, {}).run(key))
@@ -189,7 +190,7 @@ def fit_seeds(
         held_out = None if held_out is None else _stacked_data(held_out, len(keys))
     else:
         data = prepared(model, as_data(views, **data_options))
-        held_out = None if held_out is None else as_data(held_out)
+        held_out = None if held_out is None else as_data(held_out, name="held_out")
     data_axis = 0 if stacked_data else None
     if mesh is not None:
         mesh = check_mesh(mesh)
@@ -229,8 +230,13 @@ def default_seeds_at_once(data: Data, batch_size: int | None, data_axis: int | N
 
 
 def prepared(model: Model, data: Data) -> Data:
-    """Data as the model likes them best, where it has a preference (`RPM.prepare`)."""
-    return model.prepare(data) if hasattr(model, "prepare") and is_concrete(data) else data
+    """Data as the model likes them best, where it has a preference (`RPM.prepare`), after a look at them."""
+    if not is_concrete(data):
+        return data
+    spec = getattr(getattr(model, "core", model), "prior_spec", None)
+    if spec is not None:
+        warn_of_views(data, initial_sites(spec).batch_shape[0])
+    return model.prepare(data) if hasattr(model, "prepare") else data
 
 
 def _stacked_data(views: Any, num_seeds: int, mask: Any = None, log_weights: Any = None) -> Data:

@@ -38,13 +38,16 @@ class FitOptions(NamedTuple):
     progress: bool = False
     callback: Callback | None = None
 
-    def check(self, size: int, hyperparameters: Mapping[str, Any], parts: Sequence[str]) -> None:
+    def check(
+        self, size: int, hyperparameters: Mapping[str, Any], parts: Sequence[str], num_pooled: int = 1
+    ) -> None:
         """Raise `ValueError` or `TypeError` for options that do not fit.
 
         Args:
             size: N.
             hyperparameters: See `fit_seeds`.
             parts: The parts of the model's parameters.
+            num_pooled: Components that each datum gives to F_j: T where the model pools the sites.
         """
         require_positive_integer("num_steps", self.num_steps)
         if self.components is not None and not isinstance(self.components, Queue | Subset):
@@ -88,10 +91,12 @@ class FitOptions(NamedTuple):
         for name in self.freeze:
             require_choice("freeze: name", name, (*LEARNING_RATES, *parts))
         self._check_optimizer(hyperparameters)
-        if size < 2 or (self.components == "batch" and self.batch_size == 1):
+        own = self.batch_size if self.components == "batch" and self.batch_size is not None else size
+        if own * num_pooled < 2:
             raise ValueError(
                 "views (or batch_size with components='batch'): F_j needs at least 2 components, got 1; with "
-                "a single one F_j equals f_j and nothing can be learned"
+                "a single one F_j equals f_j and nothing can be learned. One long sequence can be fitted by "
+                "a model that pools its sites, RPM(..., pooled=True)"
             )
 
     def _check_optimizer(self, hyperparameters: Mapping[str, Any]) -> None:

@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from rpm_jax.data import Data, choose_mixture
+from rpm_jax.data import Data, choose_mixture, require_alike
 from rpm_jax.model import RPM, Model
+from rpm_jax.model._parameters import initial_sites
 from rpm_jax.normalizers import Queue, Subset
 from rpm_jax.train._devices import Layout, Spread, SpreadLoss, replicate, spread_mean_bound
 from rpm_jax.train._engine import Loss, Seeds, Steps, advance_many, advance_one, init_state
@@ -80,10 +81,9 @@ class Runner(NamedTuple):
         """Initialise, warm up, fit, evaluate."""
         options = self.options
         size = self.size
-        if self.held_out is not None and len(self.held_out.views) != len(self.data.views):
-            raise ValueError(
-                f"held_out must hold the J = {len(self.data.views)} views of the fit, got "
-                f"{len(self.held_out.views)}"
+        if self.held_out is not None:
+            require_alike(
+                "held_out", self.held_out, self.data, num_leading=1 if self.data_axis is None else 2
             )
         exact = getattr(self.model, "one_hot", False)
         default_size = EXACT_BATCH_SIZE if exact else DEFAULT_BATCH_SIZE
@@ -92,7 +92,10 @@ class Runner(NamedTuple):
         init_key, *step_keys = (keys[..., i] for i in range(5))
         init = partial(_init, self.model, self.seeds, self.spread and self.spread.layout)
         expected = jax.eval_shape(init, init_key, self.data)
-        options.check(size, self.hyperparameters, tuple(expected))
+        model = self.model
+        is_pooled = isinstance(model, RPM) and model.pooled
+        num_pooled = initial_sites(model.prior_spec).batch_shape[0] if is_pooled else 1
+        options.check(size, self.hyperparameters, tuple(expected), num_pooled)
         self._check_spread()
         if options.params is None:
             params = init(init_key, self.data)
