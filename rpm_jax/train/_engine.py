@@ -14,6 +14,10 @@ from rpm_jax.data import Batch, Data
 from rpm_jax.train._devices import Layout
 from rpm_jax.train._optimizer import OptimizerSpec
 
+MEMORY = 2**32 - 1
+"""What is folded into a run's key for its loss's memory; no run has as many epochs or steps, whose numbers are
+folded in for minibatches."""
+
 Loss = Callable[[Any, Batch, Data], Array]
 """(params, batch, data) -> scalar: pure, and hashable so that its compiled steps can be reused."""
 
@@ -22,8 +26,8 @@ Loss = Callable[[Any, Batch, Data], Array]
 class StatefulLoss(Protocol):
     """A loss that remembers something from step to step; hashable."""
 
-    def init_memory(self, params: Any, batch: Batch, data: Data) -> Any:
-        """What it remembers before the first step."""
+    def init_memory(self, params: Any, batch: Batch, data: Data, key: Array) -> Any:
+        """What it remembers before the first step; the random key is the run's own, another for every seed."""
         ...
 
     def step(self, params: Any, batch: Batch, data: Data, memory: Any) -> tuple[Array, Any]:
@@ -89,7 +93,8 @@ def init_state(
     order = jnp.arange(steps.num_data(data))
     memory = ()
     if isinstance(steps.loss, StatefulLoss):
-        memory = steps.loss.init_memory(params, steps.batch(data, order[: steps.batch_size]), data)
+        batch = steps.batch(data, order[: steps.batch_size])
+        memory = steps.loss.init_memory(params, batch, data, jax.random.fold_in(key, MEMORY))
     return TrainState(params, optimizer.init(params), key, order, jnp.zeros((), jnp.int32), memory)
 
 
