@@ -55,8 +55,8 @@ def test_queue(case):
 
 def test_subset(case):
     model, data, params = case
-    got = model.subset_bound(params, data.batch(jnp.arange(5)), data.batch(jnp.arange(5, SIZE)), WEIGHTS)
-    np.testing.assert_allclose(got, bounds(model, params, data)[:5], rtol=1e-12)
+    got = model.subset_bound(params, data.batch(jnp.arange(1)), data.batch(jnp.arange(1, SIZE)), WEIGHTS)
+    np.testing.assert_allclose(got, bounds(model, params, data)[:1], rtol=1e-12)
 
 
 def test_blocks_and_streams(case, monkeypatch):
