@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from rpm_jax.data import Batch, Data
-from rpm_jax.networks import Network, check_network
+from rpm_jax.networks import Network, as_network
 from rpm_jax.outputs import OutputMap, SiteOutputs, to_positions
 from rpm_jax.posteriors import sized
 
@@ -179,5 +179,5 @@ def free(network: Network | None = None, *, output: OutputMap | None = None) -> 
 
 def _source(network: Network | None, output: OutputMap | None) -> _Potentials:
     if network is not None:
-        check_network("network", network)
+        network = as_network("network", network)
     return _Potentials(network, SiteOutputs() if output is None else output)

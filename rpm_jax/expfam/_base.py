@@ -377,12 +377,12 @@ def map_rows(
         A pytree of the structure of `tree`.
     """
     leaves, structure = jax.tree.flatten(tree)
-    columns = [structure.flatten_up_to(other) for other in others]
+    columns = [jax.tree.leaves(other) for other in others]
     mapped = [
         function(leaf, *row) if has_rows else shared(leaf)
         for leaf, has_rows, *row in zip(leaves, _have_rows(tree), *columns, strict=True)
     ]
-    return structure.unflatten(mapped)
+    return jax.tree.unflatten(structure, mapped)
 
 
 def _have_rows(tree: Any) -> list[bool]:

@@ -7,6 +7,9 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from rpm_jax._checks import require_instance
+from rpm_jax.networks._flax import FlaxModule, is_foreign, stateful_kind
+
 
 @runtime_checkable
 class Network(Protocol):
@@ -37,13 +40,27 @@ def starting_at_zero(network: Network) -> Network:
     return network.starting_at_zero() if hasattr(network, "starting_at_zero") else network
 
 
-def check_network(name: str, network: Any) -> None:
-    """Raise `TypeError` unless `network` has `init` and `apply`."""
+def as_network(name: str, network: Any) -> Any:
+    """A network as it is; a module of flax.linen as one whose running statistics are constants.
+
+    Raises:
+        TypeError: For anything without `init` and `apply`, or a module that can't be a pure function.
+    """
+    require_instance(name, network)
+    kind = stateful_kind(network)
+    if kind is not None:
+        split = "nnx.split and nnx.merge" if kind == "flax.nnx" else "equinox.partition and equinox.combine"
+        raise TypeError(
+            f"{name} must make its parameters from a key, once for every view and seed, got a module of "
+            f"{kind}, which holds its own: write an object with init(key, inputs), which builds the module "
+            f"and returns its arrays, and apply(params, inputs) ({split})"
+        )
     if not isinstance(network, Network):
         raise TypeError(
             f"{name} must be a network: a flax.linen module or any object with init(key, inputs) and "
             f"apply(params, inputs), got {type(network).__name__}"
         )
+    return FlaxModule(network) if is_foreign(network) else network
 
 
 @dataclass(frozen=True)
@@ -61,6 +78,10 @@ class Standardised:
 
     network: Any
     num_feature_axes: int = 1
+
+    def __post_init__(self) -> None:
+        """Take a module of flax.linen as a network."""
+        object.__setattr__(self, "network", as_network("network", self.network))
 
     @property
     def pointwise(self) -> bool:
@@ -97,6 +118,10 @@ class CombinedViews:
 
     network: Any
     stack: bool = False
+
+    def __post_init__(self) -> None:
+        """Take a module of flax.linen as a network."""
+        object.__setattr__(self, "network", as_network("network", self.network))
 
     @property
     def pointwise(self) -> bool:
@@ -135,7 +160,7 @@ def stacked(network: Network, *, standardise: bool = True) -> CombinedViews:
         network: A network of one array; a `PointwiseMLP` sees all views at one time.
         standardise: Whether each view is shifted and scaled by its mean and deviation.
     """
-    check_network("network", network)
+    network = as_network("network", network)
     return CombinedViews(standardised(network) if standardise else network, stack=True)
 
 
@@ -146,7 +171,7 @@ def concatenated(network: Network, *, standardise: bool = True) -> CombinedViews
         network: A network of one array.
         standardise: Whether each feature is shifted and scaled by its mean and deviation.
     """
-    check_network("network", network)
+    network = as_network("network", network)
     return CombinedViews(standardised(network) if standardise else network, stack=False)
 
 
@@ -158,5 +183,4 @@ def standardised(network: Network, num_feature_axes: int = 1) -> Standardised:
         num_feature_axes: Trailing axes with statistics of their own: 1 for vectors and sequences of
             vectors, 0 for images.
     """
-    check_network("network", network)
     return Standardised(network, num_feature_axes)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from rpm_jax.networks._affine import affine
+from rpm_jax.networks._attributes import check_attributes
 from rpm_jax.networks._convolution import Conv, max_pool
 
 
@@ -30,6 +31,11 @@ class OpenOutputs(nn.Module):
     """
 
     pointwise = False
+
+    def __post_init__(self) -> None:
+        """Check what the module is made with."""
+        check_attributes(self)
+        super().__post_init__()
 
     def with_outputs(self, number: int) -> Self:
         """The module with `number` outputs, unless it has a number already."""

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from rpm_jax._checks import require_finite, require_positive_integer
+from rpm_jax._checks import require_boolean, require_finite, require_positive_integer
 from rpm_jax.priors._base import PriorSpec
 from rpm_jax.priors._hidden_markov import HiddenMarkov, HiddenMarkovPosterior
 from rpm_jax.priors._specs import Fixed
@@ -106,6 +106,8 @@ def hidden_markov(
     """
     require_positive_integer("num_states", num_states)
     require_positive_integer("num_sites", num_sites)
+    require_boolean("learnable", learnable)
+    require_boolean("parallel", parallel)
     require_finite("stickiness", jnp.asarray(stickiness))
     if transition is not None and stickiness != 0:
         raise ValueError(

@@ -7,7 +7,14 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from rpm_jax._checks import is_concrete, require_choice, require_finite, require_positive_integer
+from rpm_jax._checks import (
+    is_concrete,
+    require_boolean,
+    require_choice,
+    require_finite,
+    require_instance,
+    require_positive_integer,
+)
 from rpm_jax._linalg import inverse_and_log_determinant
 from rpm_jax.expfam import ExponentialFamily, Gaussian
 from rpm_jax.priors import kernels
@@ -51,6 +58,7 @@ def as_spec(prior: Any) -> PriorSpec:
     Raises:
         TypeError: For anything else.
     """
+    require_instance("prior", prior)
     if isinstance(prior, PriorSpec) and not hasattr(prior, "with_outputs"):
         return prior
     if isinstance(prior, Prior):
@@ -63,6 +71,16 @@ def as_spec(prior: Any) -> PriorSpec:
         f"init(key) and apply(params), such as rpm_jax.priors.gaussian_process(times)), got "
         f"{type(prior).__name__}"
     )
+
+
+def learned_or_fixed(spec: PriorSpec, learnable: bool) -> PriorSpec:
+    """A specification as it is, or its initial prior as a fixed one.
+
+    Raises:
+        TypeError: Unless `learnable` is True or False.
+    """
+    require_boolean("learnable", learnable)
+    return spec if learnable else Fixed(spec.apply(spec.init(jax.random.key(0))))
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,6 +106,7 @@ def static(natural: ExponentialFamily, *, learnable: bool = False) -> PriorSpec:
         natural: A family without batch axes.
         learnable: Whether the natural parameters are learned, starting from `natural`.
     """
+    require_boolean("learnable", learnable)
     prior = Static(natural)
     valid = natural.is_valid()
     if is_concrete(valid) and not bool(valid):
@@ -159,7 +178,7 @@ def gaussian_process(
     require_positive_integer("num_latents", num_latents)
     require_choice("mean", mean, ("zero", "constant", "free"))
     spec = LearnableGaussianProcess(times, as_kernel(kernel), num_latents, mean)
-    return spec if learnable else Fixed(spec.apply(spec.init(jax.random.key(0))))
+    return learned_or_fixed(spec, learnable)
 
 
 @dataclass(frozen=True, eq=False)
@@ -213,7 +232,7 @@ def tridiagonal_gaussian_process(
     require_positive_integer("num_sites", num_sites)
     require_positive_integer("num_latents", num_latents)
     spec = LearnableTridiagonal(num_sites, num_latents, log_diagonal, coupling)
-    return spec if learnable else Fixed(spec.apply(spec.init(jax.random.key(0))))
+    return learned_or_fixed(spec, learnable)
 
 
 @dataclass(frozen=True, eq=False)
@@ -257,7 +276,7 @@ def joint_gaussian_process(
     if not 0 <= jitter < float("inf"):
         raise ValueError(f"jitter must be finite and at least 0, got {jitter}")
     spec = LearnableJointGaussianProcess(check_times(times), as_kernel(kernel), jitter)
-    return spec if learnable else Fixed(spec.apply(spec.init(jax.random.key(0))))
+    return learned_or_fixed(spec, learnable)
 
 
 def as_kernel(kernel: str | kernels.Kernel) -> kernels.Kernel:

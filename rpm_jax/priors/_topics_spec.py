@@ -3,13 +3,12 @@
 from dataclasses import dataclass
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jax import Array
 
-from rpm_jax._checks import require_positive_integer
+from rpm_jax._checks import require_boolean, require_positive_integer
 from rpm_jax.priors._base import PriorSpec
-from rpm_jax.priors._specs import Fixed
+from rpm_jax.priors._specs import learned_or_fixed
 from rpm_jax.priors._topics import DirichletCategorical, check_concentration
 
 
@@ -75,6 +74,7 @@ def dirichlet_topics(
             f"concentration must be one number or one for each of the {num_topics} topics, shape "
             f"({num_topics},), got shape {initial.shape}"
         )
+    require_boolean("symmetric", symmetric)
     if symmetric and bool(jnp.any(initial != jnp.ravel(initial)[0])):
         raise ValueError(
             f"concentration must be the same for all topics with symmetric=True, got {initial}; pass one "
@@ -84,4 +84,4 @@ def dirichlet_topics(
         jnp.broadcast_to(initial, (num_topics,)), num_sites, max_iterations, tolerance
     )
     spec = LearnableDirichletTopics(prior, symmetric)
-    return spec if learnable else Fixed(spec.apply(spec.init(jax.random.key(0))))
+    return learned_or_fixed(spec, learnable)

@@ -29,10 +29,28 @@ def check_held_out(held_out: Data, data: Data, first: int) -> None:
         )
     for j, (new, old) in enumerate(zip(held_out.views, data.views, strict=True)):
         if new.shape[first:] != old.shape[first:]:
+            expected = ", ".join(map(str, ("n", *old.shape[first:])))
             raise ValueError(
-                f"held_out: views[{j}] must have the shape of the fit's, (n, *{old.shape[first:]}), got "
+                f"held_out: views[{j}] must have the shape of the fit's, ({expected}), got "
                 f"{new.shape[first - 1 :]}"
             )
+
+
+def check_weights(log_weights: Array, batch_size: int, *, replacement: bool) -> None:
+    """Raise `ValueError` where a minibatch, of whose data F_j consists, may hold data of weight 0 alone.
+
+    Args:
+        log_weights: Of the data, shape (..., N).
+        batch_size: B.
+        replacement: Whether minibatches are drawn with replacement.
+    """
+    weightless = int(np.isneginf(np.asarray(log_weights)).sum(-1).max())
+    if weightless >= (1 if replacement else batch_size):
+        raise ValueError(
+            f"log_weights: {weightless} of {log_weights.shape[-1]} data have weight 0, so that a minibatch "
+            f"of batch_size={batch_size} may hold no component of F_j; leave these data out, take larger "
+            "minibatches without replacement, or components='data'"
+        )
 
 
 def check_schedule(schedule: Callable[[Any], Any], num_steps: int) -> None:
@@ -92,7 +110,7 @@ def check_update(update: Callable[..., Any], params: Any, data: Data) -> None:
 
 
 def _require_like(rule: str, got: Any, expected: Any) -> None:
-    structure = jax.tree.structure(expected)
+    structure: Any = jax.tree.structure(expected)
     if jax.tree.structure(got) != structure:
         raise TypeError(f"{rule}, a pytree {structure}, got {_described(got)}")
     pairs = zip(jax.tree_util.tree_leaves_with_path(expected), jax.tree.leaves(got), strict=True)

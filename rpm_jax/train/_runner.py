@@ -23,7 +23,7 @@ from rpm_jax.train._losses import MatchAuxiliary, MatchPosterior, bound_loss
 from rpm_jax.train._not_finite import find_not_finite
 from rpm_jax.train._optimizer import LEARNING_RATES, DefaultOptimizer, GivenOptimizer
 from rpm_jax.train._options import FitOptions
-from rpm_jax.train._probes import check_held_out, check_schedule, check_update
+from rpm_jax.train._probes import check_held_out, check_schedule, check_update, check_weights
 from rpm_jax.train._progress import Reporter, reporter
 from rpm_jax.train._run import Course, run_steps
 from rpm_jax.train._warm_start import WarmStart
@@ -127,6 +127,14 @@ class Runner(NamedTuple):
                 "em=True and components=queue(...) or random_subset(...) need an rpm_jax.RPM as the "
                 f"model, got {type(self.model).__name__}; leave em out, and take components='data' or 'batch'"
             )
+        own_components = components == "batch" or isinstance(components, Queue)
+        if (
+            own_components
+            and self.data.log_weights is not None
+            and self.spread is None
+            and options.loss is None
+        ):
+            check_weights(self.data.log_weights, batch_size, replacement=options.replacement)
         for phase, phase_key in zip(self._phases(components), step_keys[:3], strict=False):
             if phase.num_steps > 0:
                 course = self._minimise(phase, params, phase_key, batch_size, shown, quiet=True)

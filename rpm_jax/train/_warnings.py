@@ -83,8 +83,9 @@ def _advice(course: Course, own_optimizer: bool) -> str:
         return " No step could be made: check the optimizer and its schedule."
     if none_made.any():
         return (
-            " The first step failed already, so learning rates are not the cause: check the initial parameters "
-            "(params, prior), the scale of the views and, where there is one, the loss; float64 may help."
+            " The first step failed already, so learning rates are not the cause: check the initial "
+            "parameters (params, prior), the scale of the views and, where there is one, the loss; "
+            "float64 may help."
         )
     rates = "of the optimizer" if own_optimizer else "(learning_rates=...)"
     return f" Lower learning rates {rates} or float64 usually help."

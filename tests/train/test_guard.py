@@ -46,7 +46,9 @@ def make(limit, level=-np.inf):
 
 
 def fit(model, expect=True, **options):
-    options = {"key": KEY, "num_steps": 60, "steps_per_call": 20, "schedule": "constant", **options}
+    options = {"key": KEY, "num_steps": 60, "steps_per_call": 20, **options}
+    if "optimizer" not in options:
+        options["schedule"] = "constant"
     fit_ = rpm.fit if "keys" not in options else rpm.fit_seeds
     if fit_ is rpm.fit_seeds:
         options.pop("key")
@@ -78,7 +80,7 @@ def test_the_last_parameters_with_a_finite_bound_are_returned():
 
 
 def test_a_bound_lost_by_the_last_step():
-    """Nothing was left out, and the bound of the last parameters is NaN: those of the step before are kept."""
+    """Nothing was left out, and the bound of the last parameters is NaN: those before it are kept."""
     longer = fit(make(0.5))
     number = int(np.flatnonzero(~np.isnan(longer.history.train))[-1]) + 1
     result = fit(make(0.5), num_steps=number)
@@ -111,11 +113,9 @@ def test_early_stopping_by_a_held_out_bound_that_is_not_finite():
 
 def test_one_datum_that_is_lost_later():
     """Minibatches without it go on; the parameters returned are from before it was lost."""
-    largest = max(float(view.max()) for view in VIEWS)
     standardised = [(view - view.mean(0)) / view.std(0) for view in VIEWS]
     level = 0.99 * max(float(view[:, 0].max()) for view in standardised)
-    assert largest > 0
-    result = fit(make(0.5, level), batch_size=3, num_steps=120, steps_per_call=10)
+    result = fit(make(0.5, level), batch_size=3, num_steps=120, steps_per_call=10, components="batch")
     assert result.history.skipped > 0
     assert result.history.stopped == "finished"
     assert np.isfinite(result.bound)
@@ -134,7 +134,7 @@ def test_seeds_are_kept_and_chosen_one_by_one():
             single = fit(
                 model, False, key=keys[seed], learning_rates={"networks": float(rates["networks"][seed])}
             )
-        np.testing.assert_allclose(sweep.bound[seed], single.bound, rtol=1e-10)
+        np.testing.assert_allclose(sweep.bound[seed], single.bound, rtol=1e-6)
     assert "in 2 of 3 runs" in sweep.history.warnings[0]
 
 
@@ -186,7 +186,7 @@ def test_an_update_that_is_not_finite_is_left_out():
 
 
 def test_an_optimiser_whose_memory_overflows():
-    """Adam's second moment of a gradient of 10³⁰ is infinite in float32: the parameter would never move again."""
+    """Adam's second moment of a gradient of 10³⁰ is infinite in float32: nothing would ever move again."""
     views = tuple(np.asarray(view, np.float32) for view in VIEWS)
 
     @dataclasses.dataclass(frozen=True)
