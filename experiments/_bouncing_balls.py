@@ -203,7 +203,7 @@ def fit_options(options: Options) -> dict[str, Any]:
         em=wanted.em or None,
         warm_start=rpm.WarmStart(**steps) if steps else None,
         early_stopping=wanted.early_stopping and rpm.EarlyStopping(patience=wanted.early_stopping),
-        progress=not options.run.quiet or None,
+        progress=not options.run.quiet,
         mesh=_devices.mesh(options.devices),
     )
 

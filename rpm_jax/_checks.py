@@ -50,7 +50,7 @@ def check_index(index: tuple, shape: tuple[int, ...]) -> None:
 
 def require_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
     """Raise `ValueError` unless `value` is one of `choices`."""
-    if value not in choices:
+    if not isinstance(value, str) or value not in choices:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
 
 
@@ -58,6 +58,44 @@ def require_positive_integer(name: str, value: Any) -> None:
     """Raise `ValueError` unless `value` is an integer of at least 1."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
         raise ValueError(f"{name} must be a positive integer, got {value!r}")
+
+
+def require_boolean(name: str, value: Any) -> None:
+    """Raise `TypeError` unless `value` is True or False."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} must be True or False, got {value!r}")
+
+
+def require_number(
+    name: str, value: Any, *, at_least: float | None = None, above: float | None = None
+) -> None:
+    """Raise unless `value` is a finite real number in its range.
+
+    Raises:
+        TypeError: For anything but a number.
+        ValueError: For one that is not finite, or too small.
+    """
+    if isinstance(value, bool | str | bytes) or (not np.isscalar(value) and np.shape(value) != ()):
+        raise TypeError(f"{name} must be a number, got {value!r}")
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must be a number, got {value!r}") from None
+    if above is not None and not above < number < np.inf:
+        kind = "positive" if above == 0 else f"above {above:g}"
+        raise ValueError(f"{name} must be {kind} and finite, got {value}")
+    if at_least is not None and not at_least <= number < np.inf:
+        raise ValueError(f"{name} must be at least {at_least:g} and finite, got {value}")
+    if not np.isfinite(number):
+        raise ValueError(f"{name} must be finite, got {value}")
+
+
+def require_instance(name: str, value: Any) -> None:
+    """Raise `TypeError` for a class in the place of an instance."""
+    if isinstance(value, type):
+        raise TypeError(
+            f"{name} must be an instance, got the class {value.__name__}; call it: {value.__name__}(...)"
+        )
 
 
 def as_keys(name: str, key: Any, ndim: int) -> Array:

@@ -8,7 +8,7 @@ from jax import Array
 from rpm_jax._record import record
 from rpm_jax.data import Batch, Data
 from rpm_jax.incomplete import as_taken_by
-from rpm_jax.networks import Network, check_network
+from rpm_jax.networks import Network, as_network
 from rpm_jax.outputs import OutputMap, SiteOutputs, to_positions
 from rpm_jax.posteriors import sized
 
@@ -204,5 +204,5 @@ def free(network: Network | None = None, *, output: OutputMap | None = None) -> 
 
 def _checked(network: Network | None, output: OutputMap | None) -> tuple[Network | None, OutputMap]:
     if network is not None:
-        check_network("network", network)
+        network = as_network("network", network)
     return network, SiteOutputs() if output is None else output

@@ -7,7 +7,7 @@ from jax import Array
 from rpm_jax._record import record
 from rpm_jax.data import Batch, Data
 from rpm_jax.incomplete import as_taken_by
-from rpm_jax.networks import Network, check_network, with_outputs
+from rpm_jax.networks import Network, as_network, with_outputs
 from rpm_jax.outputs import OutputMap, SiteOutputs, to_positions
 
 
@@ -174,5 +174,5 @@ def amortized(network: Network, *, output: OutputMap | None = None) -> Amortized
             such a network of one that takes an array.
         output: From real numbers to potentials; None: the family's own map, site by site.
     """
-    check_network("network", network)
+    network = as_network("network", network)
     return Amortized(network, SiteOutputs() if output is None else output)

@@ -73,7 +73,11 @@ def test_masked_auxiliary_leaves_no_nan():
         ({"optimizer": optax.adam(1e-3), "schedule": "constant"}, ValueError, "which has its own"),
         ({"early_stopping": 5}, TypeError, "early_stopping must be an rpm_jax.EarlyStopping, got int"),
         ({"early_stopping": rpm.EarlyStopping(0)}, ValueError, "patience must be a positive integer, got 0"),
-        ({"early_stopping": rpm.EarlyStopping(1, -1.0)}, ValueError, "min_delta must be at least 0"),
+        (
+            {"early_stopping": rpm.EarlyStopping(1, -1.0)},
+            ValueError,
+            "early_stopping.min_delta must be at least 0",
+        ),
         ({"warm_start": 200}, TypeError, "warm_start must be an rpm_jax.WarmStart, got int"),
         ({"warm_start": rpm.WarmStart(-1)}, ValueError, "match_posterior must be a number of steps"),
         ({"components": "batch", "batch_size": 1}, ValueError, "F_j needs at least 2 components, got 1"),

@@ -1,5 +1,6 @@
 """What every exponential family shares: batches, arithmetic, log-partition, divergences."""
 
+from collections.abc import Callable
 from typing import Any, ClassVar, Self
 
 import jax
@@ -361,3 +362,42 @@ def concatenate(families: list[ExponentialFamily] | tuple[ExponentialFamily, ...
     axis = axis % len(first.batch_shape)
     columns = zip(*(family.natural_parameters for family in families), strict=True)
     return first.replace(tuple(jnp.concatenate(column, axis) for column in columns))
+
+
+def map_rows(
+    function: Callable[..., Any], tree: Any, *others: Any, shared: Callable[[Any], Any] = lambda leaf: leaf
+) -> Any:
+    """Apply a function to all arrays of a pytree that have the batch on their first axes.
+
+    These are the natural parameters of families and all arrays outside of them. The shared fields of families
+    have no rows: `jax.tree.map` would take, join or repeat those of a known covariance too.
+
+    Args:
+        function: Of one array of `tree` and of every one of `others`.
+        tree: Families, and pytrees of arrays and families.
+        others: Pytrees of its structure.
+        shared: Applied to the shared fields of the families in `tree`; those of `others` are left out.
+
+    Returns:
+        A pytree of the structure of `tree`.
+    """
+    leaves, structure = jax.tree.flatten(tree)
+    columns = [jax.tree.leaves(other) for other in others]
+    mapped = [
+        function(leaf, *row) if has_rows else shared(leaf)
+        for leaf, has_rows, *row in zip(leaves, _have_rows(tree), *columns, strict=True)
+    ]
+    return jax.tree.unflatten(structure, mapped)
+
+
+def _have_rows(tree: Any) -> list[bool]:
+    """For each leaf of a pytree whether it is anything but a shared field of a family."""
+
+    def of_node(node: Any) -> list[bool]:
+        if not isinstance(node, ExponentialFamily):
+            return [True]
+        paths = jax.tree_util.tree_leaves_with_path(node)
+        return [getattr(path[0], "name", None) in node.natural_ranks for path, _ in paths]
+
+    nodes = jax.tree.leaves(tree, is_leaf=lambda node: isinstance(node, ExponentialFamily))
+    return [flag for node in nodes for flag in of_node(node)]

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
-from rpm_jax._checks import require_choice, require_positive_integer
+from rpm_jax._checks import require_choice, require_instance, require_positive_integer
 from rpm_jax.factors._log_partition import LogPartitionFactors
 from rpm_jax.factors._networks import NetworkFactors
-from rpm_jax.networks import Network, check_network
+from rpm_jax.networks import Network, as_network
 from rpm_jax.outputs import OutputMap, SiteOutputs
 
 KINDS = ("normalised", "scaled", "unnormalised")
@@ -84,16 +84,16 @@ def _network_factors(
     require_choice("kind", kind, KINDS)
     if not isinstance(standardise, bool) and standardise != "robust":
         raise ValueError(f"standardise must be True, False or 'robust', got {standardise!r}")
-    for network in networks:
-        check_network("network", network)
+    networks = tuple(as_network("network", network) for network in networks)
     if num_views is not None:
         require_positive_integer("num_views", num_views)
         if len(networks) not in (1, num_views):
             raise ValueError(f"network must be one network or num_views = {num_views}, got {len(networks)}")
     output = SiteOutputs() if output is None else output
+    require_instance("output", output)
     if log_partition is None:
         return NetworkFactors(networks, num_views, share, kind, standardise, output)
-    check_network("log_partition", log_partition)
+    log_partition = as_network("log_partition", log_partition)
     if kind == "normalised":
         raise ValueError(
             "log_partition: normalised factors have that of their family; set kind='unnormalised' for a "

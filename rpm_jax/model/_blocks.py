@@ -10,6 +10,7 @@ from jax import Array, lax
 
 from rpm_jax._devices import for_this_device
 from rpm_jax.data import Data
+from rpm_jax.expfam import map_rows
 from rpm_jax.incomplete import View
 from rpm_jax.normalizers import Block
 
@@ -32,17 +33,27 @@ def block_size(views: tuple[View, ...]) -> int:
 
 
 def map_blocks(function: Callable[[Any], Any], rows: Any, length: int) -> Any:
-    """Apply a function of arrays with first axis n to blocks of at most `length` of n rows."""
+    """Apply a function of arrays with first axis n to blocks of at most `length` of n rows.
+
+    Args:
+        function: Of a pytree like `rows`; families in its results keep what their whole batch shares.
+        rows: A pytree of arrays.
+        length: Of a block.
+    """
     (size,) = {leaf.shape[0] for leaf in jax.tree.leaves(rows)}
     whole = size // length * length
     if size <= length:
         return function(rows)
     blocks = jax.tree.map(lambda leaf: leaf[:whole].reshape(-1, length, *leaf.shape[1:]), rows)
-    results = jax.tree.map(lambda leaf: leaf.reshape(whole, *leaf.shape[2:]), lax.map(function, blocks))
+    results = map_rows(
+        lambda leaf: leaf.reshape(whole, *leaf.shape[2:]),
+        lax.map(function, blocks),
+        shared=lambda leaf: leaf[0],
+    )
     if whole == size:
         return results
     rest = function(jax.tree.map(lambda leaf: leaf[whole:], rows))
-    return jax.tree.map(lambda *parts: jnp.concatenate(parts), results, rest)
+    return map_rows(lambda *parts: jnp.concatenate(parts), results, rest)
 
 
 class DataComponents(NamedTuple):

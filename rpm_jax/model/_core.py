@@ -17,6 +17,7 @@ from rpm_jax.data import (
     require_data,
     warn_of_views,
 )
+from rpm_jax.expfam import map_rows
 from rpm_jax.incomplete import accepts_missing, as_taken_by, fill_means, mark_missing, site_mask
 from rpm_jax.model._mixtures import Mixtures
 from rpm_jax.model._records import Factors, Inferred, Mixture
@@ -188,7 +189,7 @@ class Core(Mixtures):
         )
         factors = self.factors(params, views, mask)
         mixture = self._mixture_of(factors, log_weights)
-        own = jax.tree.map(lambda leaf: leaf[: len(batch.index)], factors)
+        own = map_rows(lambda leaf: leaf[: len(batch.index)], factors)
         return self._bound(params, batch, mixture, factors=own)
 
     def log_partition_error(self, params: dict[str, Any], views: Any) -> LogPartitionError:

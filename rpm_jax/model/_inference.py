@@ -10,6 +10,7 @@ import numpy as np
 import optax
 from jax import Array
 
+from rpm_jax._checks import require_number, require_positive_integer
 from rpm_jax.data import (
     Batch,
     Data,
@@ -198,6 +199,9 @@ class Inference(Core):
         Returns:
             Parameters with the same prior, factors and networks.
         """
+        if num_steps != 0:
+            require_positive_integer("num_steps", num_steps)
+        require_number("learning_rate", learning_rate, above=0.0)
         new = as_data(views)
         components = choose_mixture(new, data, mixture)
         params = self.with_new_rows(params, new)

@@ -14,7 +14,7 @@ from rpm_jax.factors import KINDS
 from rpm_jax.incomplete import View
 from rpm_jax.model._blocks import block_size, map_blocks
 from rpm_jax.model._parameters import initial_sites
-from rpm_jax.networks import Network, check_network
+from rpm_jax.networks import Network, as_network
 from rpm_jax.normalizers import (
     MOST_COMBINATIONS,
     Block,
@@ -72,7 +72,7 @@ class JointRPM:
         limit: int = MOST_COMBINATIONS,
         seed: int = 0,
     ) -> None:
-        check_network("network", network)
+        network = as_network("network", network)
         require_choice("kind", kind, KINDS)
         if combinations != "all":
             require_positive_integer("combinations (or 'all')", combinations)

@@ -10,6 +10,7 @@ import numpy as np
 from jax import Array
 
 from rpm_jax import auxiliaries, posteriors
+from rpm_jax._checks import require_boolean, require_instance
 from rpm_jax.auxiliaries import AuxiliaryStrategy
 from rpm_jax.factors import FactorSpec, natural_parameters
 from rpm_jax.incomplete import View, as_taken_by, mark_missing, site_mask
@@ -38,13 +39,16 @@ class Parameters:
         *,
         pooled: bool = False,
     ) -> None:
+        require_boolean("pooled", pooled)
         prior_spec = as_spec(prior)
         one_hot = initial_sites(prior_spec).one_hot
         if posterior is None:
             posterior = posteriors.exact() if one_hot else posteriors.conjugate()
         if auxiliary is None:
             auxiliary = auxiliaries.exact() if one_hot else auxiliaries.posterior()
-        if hasattr(factors, "with_outputs") or isinstance(factors, nn.Module):
+        if not isinstance(factors, type) and (
+            hasattr(factors, "with_outputs") or isinstance(factors, nn.Module)
+        ):
             raise TypeError(
                 f"factors must be recognition factors, got the network {type(factors).__name__}: pass "
                 "rpm_jax.factors.per_view(network) or rpm_jax.factors.shared(network)"
@@ -54,6 +58,7 @@ class Parameters:
             ("posterior", posterior, PosteriorStrategy),
             ("auxiliary", auxiliary, AuxiliaryStrategy),
         ):
+            require_instance(name, value)
             if not isinstance(value, protocol):
                 raise TypeError(
                     f"{name} must satisfy rpm_jax's {protocol.__name__} protocol, got {type(value).__name__}"

@@ -8,7 +8,7 @@ from jax import Array
 
 from rpm_jax._record import record
 from rpm_jax.incomplete import View, as_taken_by, join_views
-from rpm_jax.networks._protocol import Network, check_network, with_outputs
+from rpm_jax.networks._protocol import Network, as_network, with_outputs
 from rpm_jax.networks._standardised import standardised
 
 
@@ -24,6 +24,10 @@ class CombinedViews:
     network: Any
     stack: bool = False
     takes_missing = True
+
+    def __post_init__(self) -> None:
+        """Take a module of flax.linen as a network."""
+        object.__setattr__(self, "network", as_network("network", self.network))
 
     @property
     def pointwise(self) -> bool:
@@ -65,7 +69,7 @@ def stacked(network: Network, *, standardise: bool = True) -> CombinedViews:
         network: A network of one array; a `PointwiseMLP` sees all views at one time.
         standardise: Whether each view is shifted and scaled by its mean and deviation.
     """
-    check_network("network", network)
+    network = as_network("network", network)
     return CombinedViews(standardised(network) if standardise else network, stack=True)
 
 
@@ -76,5 +80,5 @@ def concatenated(network: Network, *, standardise: bool = True) -> CombinedViews
         network: A network of one array.
         standardise: Whether each feature is shifted and scaled by its mean and deviation.
     """
-    check_network("network", network)
+    network = as_network("network", network)
     return CombinedViews(standardised(network) if standardise else network, stack=False)

@@ -12,6 +12,7 @@ from jax import Array
 from rpm_jax._checks import require_positive_integer
 from rpm_jax._pickling import reduce_module
 from rpm_jax.networks._affine import affine
+from rpm_jax.networks._attributes import check_attributes
 from rpm_jax.networks._convolution import Conv, max_pool
 
 
@@ -34,15 +35,14 @@ class OpenOutputs(nn.Module):
     pointwise = False
 
     def __post_init__(self) -> None:
-        """Freeze and check sequences of units, and the number of outputs."""
+        """Freeze sequences of units, and check what the module is made with."""
         for name in ("hidden", "channels"):
             if hasattr(self, name):
                 units = _units(f"{type(self).__name__}: {name}", getattr(self, name))
                 object.__setattr__(self, name, units)
-        number = getattr(self, "num_outputs", None)
-        if number is not None:
-            require_positive_integer(f"{type(self).__name__}: num_outputs", number)
-            object.__setattr__(self, "num_outputs", int(number))
+        check_attributes(self)
+        if getattr(self, "num_outputs", None) is not None:
+            object.__setattr__(self, "num_outputs", int(self.num_outputs))
         super().__post_init__()
 
     __reduce__ = reduce_module

@@ -4,6 +4,9 @@ from typing import Any, Protocol, runtime_checkable
 
 from jax import Array
 
+from rpm_jax._checks import require_instance
+from rpm_jax.networks._flax import FlaxModule, is_foreign, stateful_kind
+
 
 @runtime_checkable
 class Network(Protocol):
@@ -36,10 +39,24 @@ def starting_at_zero(network: Network) -> Network:
     return network.starting_at_zero() if hasattr(network, "starting_at_zero") else network
 
 
-def check_network(name: str, network: Any) -> None:
-    """Raise `TypeError` unless `network` has `init` and `apply`."""
+def as_network(name: str, network: Any) -> Any:
+    """A network as it is; a module of flax.linen as one whose running statistics are constants.
+
+    Raises:
+        TypeError: For anything without `init` and `apply`, or a module that can't be a pure function.
+    """
+    require_instance(name, network)
+    kind = stateful_kind(network)
+    if kind is not None:
+        split = "nnx.split and nnx.merge" if kind == "flax.nnx" else "equinox.partition and equinox.combine"
+        raise TypeError(
+            f"{name} must make its parameters from a key, once for every view and seed, got a module of "
+            f"{kind}, which holds its own: write an object with init(key, inputs), which builds the module "
+            f"and returns its arrays, and apply(params, inputs) ({split})"
+        )
     if not isinstance(network, Network):
         raise TypeError(
             f"{name} must be a network: a flax.linen module or any object with init(key, inputs) and "
             f"apply(params, inputs), got {type(network).__name__}"
         )
+    return FlaxModule(network) if is_foreign(network) else network

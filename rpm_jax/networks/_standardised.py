@@ -9,7 +9,7 @@ from jax import Array
 
 from rpm_jax._record import record
 from rpm_jax.incomplete import Incomplete, View
-from rpm_jax.networks._protocol import Network, check_network, with_outputs
+from rpm_jax.networks._protocol import Network, as_network, with_outputs
 
 NORMAL_RANGE = 1.349
 """The distance of the quartiles of a normal distribution, in standard deviations."""
@@ -42,6 +42,10 @@ class Standardised:
     num_feature_axes: int = 1
     robust: bool = False
     takes_missing = True
+
+    def __post_init__(self) -> None:
+        """Take a module of flax.linen as a network."""
+        object.__setattr__(self, "network", as_network("network", self.network))
 
     @property
     def pointwise(self) -> bool:
@@ -159,5 +163,4 @@ def standardised(network: Network, num_feature_axes: int = 1, *, robust: bool = 
             vectors, 0 for images.
         robust: Whether by median and quartiles in the place of mean and deviation; see `Standardised`.
     """
-    check_network("network", network)
     return Standardised(network, num_feature_axes, robust)

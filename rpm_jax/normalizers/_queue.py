@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from rpm_jax._checks import require_positive_integer
-from rpm_jax.expfam import concatenate
+from rpm_jax.expfam import concatenate, map_rows
 from rpm_jax.normalizers._components import Block
 
 
@@ -68,7 +68,7 @@ class Queue(NamedTuple):
         def repeat(leaf: Array) -> Array:
             return jnp.repeat(leaf[:1], self.length, axis=0)
 
-        natural, log_scale, mask = jax.tree.map(repeat, (block.natural, block.log_scale, mask))
+        natural, log_scale, mask = map_rows(repeat, (block.natural, block.log_scale, mask))
         log_weights = jnp.full((self.length,), -jnp.inf, natural.dtype)
         return QueueState(natural, log_scale, log_weights, mask, jnp.zeros((), jnp.int32))
 
@@ -89,7 +89,7 @@ class Queue(NamedTuple):
         places = (state.position + jnp.arange(kept)) % self.length
         old = (state.natural, state.log_scale, state.log_weights, state.mask)
         new = jax.lax.stop_gradient((block.natural, block.log_scale, log_weights, mask))
-        natural, log_scale, log_weights, mask = jax.tree.map(
+        natural, log_scale, log_weights, mask = map_rows(
             lambda o, n: o.at[places].set(n[size - kept :].astype(o.dtype)), old, new
         )
         position = (state.position + kept) % self.length
@@ -102,7 +102,7 @@ class Queue(NamedTuple):
         size = block.natural.batch_shape[0]
         log_weights = jnp.zeros((size,), state.log_weights.dtype) if log_weights is None else log_weights
         share = jnp.sum(jax.nn.softmax(jnp.concatenate([log_weights, state.log_weights]))[:size])
-        block = jax.tree.map(lambda leaf: _scale_gradient(leaf, 1.0 / share), block)
+        block = map_rows(lambda leaf: _scale_gradient(leaf, 1.0 / share), block)
         log_scale, mask = jax.tree.map(
             lambda new, old: jnp.concatenate([new, old]),
             (block.log_scale, mask),

@@ -20,15 +20,15 @@ class Subset(NamedTuple):
 
     Attributes:
         size: M.
-        seed: Of the draws.
+        seed: Of the draws, besides the key.
     """
 
     size: int
     seed: int = 0
 
-    def init(self) -> Array:
-        """The random key of the first draw."""
-        return jax.random.key(self.seed)
+    def init(self, key: Array) -> Array:
+        """The random key of the first draw of a run with this key."""
+        return jax.random.fold_in(key, self.seed)
 
     def draw(
         self, key: Array, batch_index: Array, size: int, log_weights: Array | None = None
@@ -63,7 +63,7 @@ def random_subset(size: int, seed: int = 0) -> Subset:
 
     Args:
         size: M.
-        seed: Of the draws.
+        seed: Of the draws: another one draws others for the same key of a fit.
     """
     require_positive_integer("size", size)
     return Subset(size, seed)

@@ -2,10 +2,11 @@
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 
-from rpm_jax._checks import is_concrete
+from rpm_jax._checks import is_concrete, require_boolean, require_instance
 from rpm_jax._record import record
 from rpm_jax.priors._base import Prior, PriorSpec
 
@@ -38,6 +39,7 @@ def as_spec(prior: Any) -> PriorSpec:
     Raises:
         TypeError: For anything else.
     """
+    require_instance("prior", prior)
     if isinstance(prior, PriorSpec) and not hasattr(prior, "with_outputs"):
         return prior
     if isinstance(prior, Prior):
@@ -50,3 +52,13 @@ def as_spec(prior: Any) -> PriorSpec:
         f"init(key) and apply(params), such as rpm_jax.priors.gaussian_process(times)), got "
         f"{type(prior).__name__}"
     )
+
+
+def learned_or_fixed(spec: PriorSpec, learnable: bool) -> PriorSpec:
+    """A specification as it is, or its initial prior as a fixed one.
+
+    Raises:
+        TypeError: Unless `learnable` is True or False.
+    """
+    require_boolean("learnable", learnable)
+    return spec if learnable else Fixed(spec.apply(spec.init(jax.random.key(0))))

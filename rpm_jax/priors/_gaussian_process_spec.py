@@ -11,7 +11,7 @@ from rpm_jax._linalg import inverse_and_log_determinant
 from rpm_jax._record import record
 from rpm_jax.expfam import Gaussian
 from rpm_jax.priors._base import PriorSpec
-from rpm_jax.priors._fixed import Fixed
+from rpm_jax.priors._fixed import learned_or_fixed
 from rpm_jax.priors._gaussian_process import GaussianProcess
 from rpm_jax.priors._static import Static
 from rpm_jax.priors._times import as_locations
@@ -97,7 +97,7 @@ def gaussian_process(
             for an unknown kernel or mean.
     """
     spec = LearnableGaussianProcess(times, as_kernel(kernel), num_latents, mean)
-    return spec if learnable else Fixed(spec.apply(spec.init(jax.random.key(0))))
+    return learned_or_fixed(spec, learnable)
 
 
 @record
@@ -152,4 +152,4 @@ def joint_gaussian_process(
         learnable: Whether the hyperparameters are learned.
     """
     spec = LearnableJointGaussianProcess(times, as_kernel(kernel), jitter)
-    return spec if learnable else Fixed(spec.apply(spec.init(jax.random.key(0))))
+    return learned_or_fixed(spec, learnable)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from rpm_jax._checks import is_concrete, require_finite, require_positive_integer
+from rpm_jax._checks import is_concrete, require_boolean, require_finite, require_positive_integer
 from rpm_jax._record import record
 from rpm_jax.priors._base import PriorSpec
 from rpm_jax.priors._fixed import Fixed
@@ -129,6 +129,9 @@ def hidden_markov(
         ValueError: For numbers that are not positive integers, shapes that do not fit, or rows that are no
             probabilities.
     """
+    require_boolean("learnable", learnable)
+    require_boolean("parallel", parallel)
+    require_finite("stickiness", jnp.asarray(stickiness))
     spec = LearnableHiddenMarkov(num_states, num_sites, initial, transition, stickiness, parallel)
     if learnable:
         return spec

@@ -4,7 +4,7 @@ from typing import Any
 
 from jax import Array
 
-from rpm_jax._checks import is_concrete
+from rpm_jax._checks import is_concrete, require_boolean
 from rpm_jax._record import record
 from rpm_jax.expfam import ExponentialFamily
 from rpm_jax.priors._base import PriorSpec
@@ -42,4 +42,5 @@ def static(natural: ExponentialFamily, *, learnable: bool = False) -> PriorSpec:
             f"natural must be a valid {type(natural).__name__}: its natural parameters are not in the "
             f"family's domain: {natural}"
         )
+    require_boolean("learnable", learnable)
     return LearnableStatic(natural) if learnable else Fixed(prior)

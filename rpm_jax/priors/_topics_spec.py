@@ -2,14 +2,13 @@
 
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jax import Array
 
-from rpm_jax._checks import is_concrete, require_positive_integer
+from rpm_jax._checks import is_concrete, require_boolean, require_positive_integer
 from rpm_jax._record import record
 from rpm_jax.priors._base import PriorSpec
-from rpm_jax.priors._fixed import Fixed
+from rpm_jax.priors._fixed import learned_or_fixed
 from rpm_jax.priors._topics import DirichletCategorical, check_concentration
 
 
@@ -89,8 +88,9 @@ def dirichlet_topics(
             f"concentration must be one number or one for each of the {num_topics} topics, shape "
             f"({num_topics},), got shape {initial.shape}"
         )
+    require_boolean("symmetric", symmetric)
     prior = DirichletCategorical(
         jnp.broadcast_to(initial, (num_topics,)), num_sites, max_iterations, tolerance
     )
     spec = LearnableDirichletTopics(prior, symmetric)
-    return spec if learnable else Fixed(spec.apply(spec.init(jax.random.key(0))))
+    return learned_or_fixed(spec, learnable)

@@ -2,14 +2,13 @@
 
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jax import Array
 
 from rpm_jax._checks import require_finite, require_positive_integer
 from rpm_jax._record import record
 from rpm_jax.priors._base import PriorSpec
-from rpm_jax.priors._fixed import Fixed
+from rpm_jax.priors._fixed import learned_or_fixed
 from rpm_jax.priors._gaussian_process import GaussianProcess
 
 
@@ -76,4 +75,4 @@ def tridiagonal_gaussian_process(
         learnable: Whether a and b are learned.
     """
     spec = LearnableTridiagonalGaussianProcess(num_sites, num_latents, log_diagonal, coupling)
-    return spec if learnable else Fixed(spec.apply(spec.init(jax.random.key(0))))
+    return learned_or_fixed(spec, learnable)

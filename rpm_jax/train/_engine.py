@@ -12,7 +12,13 @@ from jax.sharding import Mesh, PartitionSpec
 
 from rpm_jax.data import Batch, Data
 from rpm_jax.train._devices import Layout
+from rpm_jax.train._guard import gains_no_nan, is_finite, stays_finite
 from rpm_jax.train._optimizer import OptimizerSpec
+from rpm_jax.train._probes import call_optimizer, require_scalar
+
+MEMORY = 2**32 - 1
+"""What is folded into a run's key for its loss's memory; numbers of epochs and steps, which are folded in for
+minibatches, are smaller."""
 
 Loss = Callable[[Any, Batch, Data], Array]
 """(params, batch, data) -> scalar: pure, and hashable so that its compiled steps can be reused."""
@@ -22,8 +28,8 @@ Loss = Callable[[Any, Batch, Data], Array]
 class StatefulLoss(Protocol):
     """A loss that remembers something from step to step; hashable."""
 
-    def init_memory(self, params: Any, batch: Batch, data: Data) -> Any:
-        """What it remembers before the first step."""
+    def init_memory(self, params: Any, batch: Batch, data: Data, key: Array) -> Any:
+        """What it remembers before the first step; every seed has a random key of its own."""
         ...
 
     def step(self, params: Any, batch: Batch, data: Data, memory: Any) -> tuple[Array, Any]:
@@ -39,7 +45,8 @@ class TrainState(NamedTuple):
         optimizer_state: The optimiser's.
         key: The random key of the minibatches.
         order: The current epoch's permutation of the data, integers (N,).
-        skipped: How many steps were left out because loss or gradient was not finite.
+        skipped: How many steps were left out because loss, gradient or the state after them was not finite.
+        refused: How many of them because of the state after them.
         memory: What a `StatefulLoss` remembers, else ().
     """
 
@@ -48,6 +55,7 @@ class TrainState(NamedTuple):
     key: Array
     order: Array
     skipped: Array
+    refused: Array
     memory: Any = ()
 
 
@@ -89,8 +97,10 @@ def init_state(
     order = jnp.arange(steps.num_data(data))
     memory = ()
     if isinstance(steps.loss, StatefulLoss):
-        memory = steps.loss.init_memory(params, steps.batch(data, order[: steps.batch_size]), data)
-    return TrainState(params, optimizer.init(params), key, order, jnp.zeros((), jnp.int32), memory)
+        batch = steps.batch(data, order[: steps.batch_size])
+        memory = steps.loss.init_memory(params, batch, data, jax.random.fold_in(key, MEMORY))
+    none = jnp.zeros((), jnp.int32)
+    return TrainState(params, optimizer.init(params), key, order, none, none, memory)
 
 
 def advance(
@@ -103,7 +113,8 @@ def advance(
 ) -> tuple[TrainState, Array]:
     """Make `number` ≤ `steps.length` steps, the first of them being step `start` of the run.
 
-    A step whose loss or gradient is not finite leaves parameters and optimiser as they were.
+    A step whose loss or gradient is not finite, or that would leave a state that is not, leaves parameters,
+    optimiser and memory as they were.
 
     Returns:
         The new state, and the losses, shape (steps.length,), NaN behind the last step made.
@@ -114,8 +125,11 @@ def advance(
 
     def loss_of(params: Any, batch: Batch, memory: Any) -> tuple[Array, Any]:
         if isinstance(steps.loss, StatefulLoss):
-            return steps.loss.step(params, batch, data, memory)
-        return steps.loss(params, batch, data), memory
+            loss, memory = steps.loss.step(params, batch, data, memory)
+        else:
+            loss = steps.loss(params, batch, data)
+        require_scalar(loss)
+        return loss, memory
 
     def step(i: Array, carry: tuple[TrainState, Array]) -> tuple[TrainState, Array]:
         state, losses = carry
@@ -124,20 +138,20 @@ def advance(
         (loss, memory), gradient = jax.value_and_grad(loss_of, has_aux=True)(
             state.params, batch, state.memory
         )
-        updates, optimizer_state = optimizer.update(gradient, state.optimizer_state, state.params, value=loss)
-        params = optax.apply_updates(state.params, updates)
-        finite = jnp.isfinite(loss) & jnp.all(
-            jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(gradient)])
+        params, optimizer_state = call_optimizer(
+            optimizer, gradient, state.optimizer_state, state.params, loss
         )
+        finite = is_finite((loss, gradient))
+        stays = stays_finite((params, optimizer_state), (state.params, state.optimizer_state))
+        made = finite & stays & gains_no_nan(memory, state.memory)
         params, optimizer_state, memory = jax.tree.map(
-            partial(jnp.where, finite),
+            partial(jnp.where, made),
             (params, optimizer_state, memory),
             (state.params, state.optimizer_state, state.memory),
         )
-        skipped = state.skipped + jnp.where(finite, 0, 1)
-        return TrainState(params, optimizer_state, state.key, order, skipped, memory), losses.at[i].set(
-            jnp.where(finite, loss, jnp.nan)
-        )
+        skipped, refused = state.skipped + ~made, state.refused + (finite & ~made)
+        state = TrainState(params, optimizer_state, state.key, order, skipped, refused, memory)
+        return state, losses.at[i].set(jnp.where(made, loss, jnp.nan))
 
     example = steps.batch(data, state.order[: steps.batch_size])
     dtype = jax.eval_shape(loss_of, state.params, example, state.memory)[0].dtype
@@ -161,13 +175,13 @@ def draw_batch(steps: Steps, key: Array, order: Array, step: Array, size: int) -
     return order, lax.dynamic_slice_in_dim(order, position * steps.batch_size, steps.batch_size)
 
 
-@partial(jax.jit, static_argnums=0, donate_argnums=1)
+@partial(jax.jit, static_argnums=0)
 def advance_one(*arguments: Any) -> tuple[TrainState, Array]:
-    """`advance`, compiled, the old state's buffers donated."""
+    """`advance`, compiled. The old state stays, to fall back to where the new one is not finite."""
     return advance(*arguments)
 
 
-@partial(jax.jit, static_argnums=(0, 1), donate_argnums=2)
+@partial(jax.jit, static_argnums=(0, 1))
 def advance_many(steps: Steps, seeds: "Seeds", *arguments: Any) -> tuple[TrainState, Array]:
     """`advance` over seeds' states and hyperparameters."""
     return seeds.map(partial(advance, steps), 0, 0, seeds.data_axis, None, None)(*arguments)

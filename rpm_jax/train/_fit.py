@@ -10,11 +10,12 @@ import jax.numpy as jnp
 from jax import Array
 from jax.sharding import Mesh
 
-from rpm_jax._checks import as_keys, is_concrete, require_positive_integer
+from rpm_jax._checks import as_keys, is_concrete, require_boolean, require_positive_integer
 from rpm_jax.data import Data, as_data, warn_of_views
 from rpm_jax.model import Model
 from rpm_jax.model._parameters import initial_sites
 from rpm_jax.normalizers import Queue, Subset
+from rpm_jax.train._arguments import as_hyperparameters, check_model, keys_of_runs
 from rpm_jax.train._devices import check_mesh, replicate, spread_data
 from rpm_jax.train._engine import Loss, Seeds
 from rpm_jax.train._history import Fit, Sweep, join
@@ -51,7 +52,7 @@ def fit(
     warm_start: WarmStart | None = None,
     early_stopping: EarlyStopping | None = None,
     steps_per_call: int | None = None,
-    progress: bool = False,
+    progress: bool | None = None,
     callback: Callback | None = None,
     mesh: Mesh | None = None,
 ) -> Fit:
@@ -89,7 +90,8 @@ def fit(
             network among them, none for tables, which start matched. `WarmStart()` for none at all.
         early_stopping: When to stop before `num_steps`.
         steps_per_call: Compiled steps between two looks; None: a fiftieth of the run, at least 20.
-        progress: Whether to show a progress bar (needs tqdm).
+        progress: Whether to show what is being done; None: where somebody is looking, in a terminal or a
+            notebook. A bar where tqdm is installed, else one line.
         callback: Called with a `Progress` at each look; return True to stop.
         mesh: Devices to spread data, components and minibatches over, all axes as one; parameters are the
             same on each. With several processes (`jax.distributed`), `views`, `mask` and `log_weights` are
@@ -104,6 +106,7 @@ def fit(
     Raises:
         ValueError: For arguments that do not fit; the message names the argument.
     """
+    check_model(model)
     options = FitOptions(
         num_steps=num_steps,
         batch_size=batch_size,
@@ -153,7 +156,7 @@ def fit_seeds(
     Args:
         model: The model.
         views: As for `fit`.
-        keys: Random keys, shape (S,): one run for each.
+        keys: Random keys, shape (S,) or a list of S: one run for each.
         hyperparameters: Arrays with first axis S. With `optimizer` a function of such keyword arguments
             that returns an optax optimiser, each run gets its own; without, they are learning rates of the
             default optimiser by group.
@@ -167,19 +170,14 @@ def fit_seeds(
     Returns:
         The sweep: stacked parameters, histories and bounds; `best()` picks the run with the best bound.
     """
-    if keys.ndim == 0 or (not jnp.issubdtype(keys.dtype, jax.dtypes.prng_key) and keys.ndim == 1):
-        raise ValueError(
-            f"keys must have shape (S,), one key per run, got shape {keys.shape}; "
-            "jax.random.split(key, S) makes S keys of one"
-        )
-    keys = as_keys("keys", keys, 1)
-    hyperparameters = {name: jnp.asarray(value) for name, value in (hyperparameters or {}).items()}
-    for name, value in hyperparameters.items():
-        if value.shape[:1] != keys.shape[:1]:
-            raise ValueError(
-                f"hyperparameters[{name!r}] must have one value per key, first axis {keys.shape[0]}, got "
-                f"shape {value.shape}"
-            )
+    check_model(model)
+    keys = keys_of_runs(keys)
+    hyperparameters = as_hyperparameters(
+        hyperparameters, len(keys), are_rates=options.get("optimizer") is None
+    )
+    require_boolean("stacked_data", stacked_data)
+    if seeds_at_once is not None:
+        require_positive_integer("seeds_at_once", seeds_at_once)
     unknown = set(options) - set(FitOptions._fields) - {"mask", "log_weights"}
     if unknown:
         raise TypeError(f"fit_seeds has no option {sorted(unknown)}; the options are those of fit")
@@ -212,7 +210,6 @@ def fit_seeds(
 
     if seeds_at_once is None or seeds_at_once >= len(keys):
         return sweep(slice(None))
-    require_positive_integer("seeds_at_once", seeds_at_once)
     # Groups of one size, where that goes, share a compilation.
     size = -(-len(keys) // -(-len(keys) // seeds_at_once))
     return join([sweep(slice(start, start + size)) for start in range(0, len(keys), size)])

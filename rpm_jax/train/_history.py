@@ -1,5 +1,6 @@
 """What a run returns."""
 
+import math
 from typing import Any, NamedTuple
 
 import jax
@@ -14,8 +15,10 @@ class History(NamedTuple):
             was left out.
         held_out_steps: After how many steps the held-out bound was taken, shape (evaluations,).
         held_out: The mean bound of the held-out data, shape (evaluations,).
-        skipped: Steps left out because loss or gradient was not finite.
+        skipped: Steps left out because loss, gradient or the parameters after them were not finite.
         stopped: Why the run ended: "finished", "early stopping", "callback" or "not finite".
+        seconds: What all of it took, compilation and evaluation included; of all seeds together.
+        warnings: What was warned of.
     """
 
     train: np.ndarray
@@ -23,13 +26,16 @@ class History(NamedTuple):
     held_out: np.ndarray
     skipped: np.ndarray
     stopped: str
+    seconds: float = math.nan
+    warnings: tuple[str, ...] = ()
 
 
 class Fit(NamedTuple):
     """A fitted model.
 
     Attributes:
-        params: The parameters: the last, or with early stopping the best by the bound it watches.
+        params: The parameters: the last, or with early stopping the best by the bound it watches. Where their
+            bound is not finite, the last for which it is.
         history: The course of the run.
         bound: The mean bound over all data (1000 evenly spread ones of more), F_j over all data, in nats.
         held_out_bound: The mean bound over the held-out data, or None.
@@ -39,6 +45,21 @@ class Fit(NamedTuple):
     history: History
     bound: np.ndarray
     held_out_bound: np.ndarray | None
+
+    def __repr__(self) -> str:
+        """What happened, in a few lines."""
+        history = self.history
+        if history is None:
+            return f"Fit(bound {_nats(self.bound)})"
+        held_out = "" if self.held_out_bound is None else f", held-out {_nats(self.held_out_bound)}"
+        left_out = f", {int(history.skipped)} left out" if history.skipped else ""
+        return "\n  ".join(
+            (
+                f"Fit(bound {_nats(self.bound)}{held_out}; {history.train.shape[-1]} steps{left_out}, "
+                f"{_ending(history)})",
+                *(f"warning: {text}" for text in history.warnings),
+            )
+        )
 
 
 class Sweep(NamedTuple):
@@ -55,6 +76,24 @@ class Sweep(NamedTuple):
     history: History
     bound: np.ndarray
     held_out_bound: np.ndarray | None
+
+    def __repr__(self) -> str:
+        """What happened, in a few lines."""
+        finite = np.flatnonzero(np.isfinite(self.bound))
+        lines = [f"Sweep({self.size} seeds"]
+        if len(finite):
+            best = self.best_index()
+            bounds = np.asarray(self.bound)[finite]
+            lines[0] += f"; bound {_nats(self.bound[best])} (seed {best}), median {_nats(np.median(bounds))}"
+            if self.held_out_bound is not None:
+                lines[0] += f", held-out {_nats(self.held_out_bound[best])}"
+        if len(finite) < self.size:
+            lines[0] += f"; {self.size - len(finite)} without a finite bound"
+        if self.history is not None:
+            lines[0] += f"; {self.history.train.shape[-1]} steps, {_ending(self.history)}"
+            lines += [f"warning: {text}" for text in self.history.warnings]
+        lines[0] += ")"
+        return "\n  ".join(lines)
 
     @property
     def size(self) -> int:
@@ -74,10 +113,19 @@ class Sweep(NamedTuple):
         )
 
     def best_index(self) -> int:
-        """The seed with the highest bound over the data it was fitted on; no labels needed."""
-        if np.isnan(self.bound).all():
-            raise ValueError("no seed has a finite bound")
-        return int(np.nanargmax(self.bound))
+        """The seed with the highest finite bound over the data it was fitted on; no labels needed.
+
+        Raises:
+            ValueError: If no seed has a finite bound.
+        """
+        finite = np.isfinite(self.bound)
+        if not finite.any():
+            raise ValueError(
+                f"no seed of {self.size} has a finite bound, so there is no best one; the runs ended: "
+                f"{'unknown' if self.history is None else self.history.stopped}. See history.warnings for "
+                "why, and run(seed) for one of them"
+            )
+        return int(np.argmax(np.where(finite, self.bound, -np.inf)))
 
     def best(self) -> Fit:
         """The fit of the best seed."""
@@ -98,6 +146,8 @@ def join(sweeps: list[Sweep]) -> Sweep:
         np.concatenate([_extend(sweep.history.held_out, len(looks)) for sweep in sweeps]),
         np.concatenate([sweep.history.skipped for sweep in sweeps]),
         stopped,
+        sum(sweep.history.seconds for sweep in sweeps),
+        tuple(dict.fromkeys(text for sweep in sweeps for text in sweep.history.warnings)),
     )
     held_out = [sweep.held_out_bound for sweep in sweeps if sweep.held_out_bound is not None]
     return Sweep(
@@ -106,6 +156,15 @@ def join(sweeps: list[Sweep]) -> Sweep:
         np.concatenate([sweep.bound for sweep in sweeps]),
         np.concatenate(held_out) if held_out else None,
     )
+
+
+def _nats(value: Any) -> str:
+    return f"{float(value):.4g} nats" if np.isfinite(value) else f"{float(value)}"
+
+
+def _ending(history: History) -> str:
+    seconds = f" after {history.seconds:.3g} s" if math.isfinite(history.seconds) else ""
+    return f"{history.stopped}{seconds}"
 
 
 def _extend(array: np.ndarray, length: int) -> np.ndarray:

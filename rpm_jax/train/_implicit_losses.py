@@ -20,17 +20,17 @@ class ImplicitLikelihood:
         model: The model.
         minibatch: Whether integral and penalty are estimated from the batch instead of from all data: cheaper
             and, for the integral, without bias.
-        seed: Of the combinations.
+        seed: Of the combinations, besides the key of the fit.
     """
 
     model: ImplicitRPM
     minibatch: bool = False
     seed: int = 0
 
-    def init_memory(self, params: Any, batch: Batch, data: Data) -> Array:
+    def init_memory(self, params: Any, batch: Batch, data: Data, key: Array) -> Array:
         """The key of the first step."""
         del params, batch, data
-        return jax.random.key(self.seed)
+        return jax.random.fold_in(key, self.seed)
 
     def step(self, params: Any, batch: Batch, data: Data, memory: Array) -> tuple[Array, Array]:
         """The loss of a batch, and the key of the next step."""
@@ -71,7 +71,7 @@ class SlicedScoreMatching:
         model: As for `ScoreMatching`.
         num_projections: Products with the Hessian per datum.
         weight: As for `ScoreMatching`.
-        seed: Of the projections.
+        seed: Of the projections, besides the key of the fit.
     """
 
     model: ImplicitRPM
@@ -79,10 +79,10 @@ class SlicedScoreMatching:
     weight: Callable[[Any], Any] | None = None
     seed: int = 0
 
-    def init_memory(self, params: Any, batch: Batch, data: Data) -> Array:
+    def init_memory(self, params: Any, batch: Batch, data: Data, key: Array) -> Array:
         """The key of the first step."""
         del params, batch, data
-        return jax.random.key(self.seed)
+        return jax.random.fold_in(key, self.seed)
 
     def step(self, params: Any, batch: Batch, data: Data, memory: Array) -> tuple[Array, Array]:
         """The loss of a batch, and the key of the next step."""

@@ -26,7 +26,7 @@ class ImportanceWeighted:
         model: A model with continuous latents whose draws are differentiable: Gaussian families and
             processes, Gamma, Beta, Dirichlet.
         num_samples: K.
-        seed: Of the draws, which are new in every step.
+        seed: Of the draws, besides the key of the fit; they are new in every step.
 
     References:
         Burda, Grosse & Salakhutdinov, Importance weighted autoencoders, ICLR 2016.
@@ -48,10 +48,10 @@ class ImportanceWeighted:
                 "bound (the exact likelihood, for categorical latents)"
             )
 
-    def init_memory(self, params: Any, batch: Batch, data: Data) -> Array:
+    def init_memory(self, params: Any, batch: Batch, data: Data, key: Array) -> Array:
         """The key of the first step."""
         del params, batch, data
-        return jax.random.key(self.seed)
+        return jax.random.fold_in(key, self.seed)
 
     def step(self, params: Any, batch: Batch, data: Data, memory: Array) -> tuple[Array, Array]:
         """The loss of a batch, and the key of the next step."""

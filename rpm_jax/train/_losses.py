@@ -68,9 +68,9 @@ class QueueLoss:
     model: RPM
     queue: Queue
 
-    def init_memory(self, params: Any, batch: Batch, data: Data) -> QueueState:
+    def init_memory(self, params: Any, batch: Batch, data: Data, key: Array) -> QueueState:
         """An empty queue."""
-        del data
+        del data, key
         return self.model.queue_init(params, self.queue, batch)
 
     def step(self, params: Any, batch: Batch, data: Data, memory: QueueState) -> tuple[Array, QueueState]:
@@ -92,10 +92,10 @@ class SubsetLoss:
     model: RPM
     subset: Subset
 
-    def init_memory(self, params: Any, batch: Batch, data: Data) -> Array:
+    def init_memory(self, params: Any, batch: Batch, data: Data, key: Array) -> Array:
         """The random key of the draws."""
         del params, batch, data
-        return self.subset.init()
+        return self.subset.init(key)
 
     def step(self, params: Any, batch: Batch, data: Data, memory: Array) -> tuple[Array, Array]:
         """The loss of a batch, and the next key."""

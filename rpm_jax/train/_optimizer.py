@@ -72,6 +72,11 @@ class GivenOptimizer:
         optimizer = self.optimizer
         if not hasattr(optimizer, "update"):
             optimizer = optimizer(**hyperparameters)
+            if not (hasattr(optimizer, "init") and hasattr(optimizer, "update")):
+                raise TypeError(
+                    "optimizer: the function of hyperparameters must return an optax optimiser, got "
+                    f"{type(optimizer).__name__}"
+                )
         return _by_group({"trained": optimizer}, groups, self.frozen, default="trained")
 
 

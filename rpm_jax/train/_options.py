@@ -1,13 +1,18 @@
 """The options of a fit."""
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any, NamedTuple
 
-from rpm_jax._checks import require_choice, require_positive_integer
+from rpm_jax._checks import (
+    require_boolean,
+    require_choice,
+    require_instance,
+    require_number,
+    require_positive_integer,
+)
 from rpm_jax.data import MIXTURES, Data
 from rpm_jax.normalizers import Queue, Subset
-from rpm_jax.train._engine import Loss
+from rpm_jax.train._engine import Loss, StatefulLoss
 from rpm_jax.train._optimizer import LEARNING_RATES, SCHEDULES
 from rpm_jax.train._run import Callback, EarlyStopping
 from rpm_jax.train._warm_start import WarmStart
@@ -35,7 +40,7 @@ class FitOptions(NamedTuple):
     warm_start: WarmStart | None = None
     early_stopping: EarlyStopping | None = None
     steps_per_call: int | None = None
-    progress: bool = False
+    progress: bool | None = None
     callback: Callback | None = None
 
     def check(
@@ -66,14 +71,15 @@ class FitOptions(NamedTuple):
                 )
         if self.steps_per_call is not None:
             require_positive_integer("steps_per_call", self.steps_per_call)
+        self._check_kinds()
         for name, rate in (self.learning_rates or {}).items():
             require_choice("learning_rates: group", name, tuple(LEARNING_RATES))
-            if not 0 < float(rate) < math.inf:
-                raise ValueError(f"learning_rates[{name!r}] must be positive and finite, got {rate}")
+            require_number(f"learning_rates[{name!r}]", rate, above=0.0)
         for name, value, kind in (
             ("early_stopping", self.early_stopping, EarlyStopping),
             ("warm_start", self.warm_start, WarmStart),
         ):
+            require_instance(name, value)
             if value is not None and not isinstance(value, kind):
                 raise TypeError(f"{name} must be an rpm_jax.{kind.__name__}, got {type(value).__name__}")
             if value is not None:
@@ -83,10 +89,6 @@ class FitOptions(NamedTuple):
         if self.em and isinstance(self.components, Queue | Subset):
             raise ValueError(
                 "em=True does not go together with a queue or a random subset of components; give one of them"
-            )
-        if isinstance(self.freeze, str):
-            raise TypeError(
-                f"freeze must be a tuple or list of names, got {self.freeze!r}; pass ({self.freeze!r},)"
             )
         for name in self.freeze:
             require_choice("freeze: name", name, (*LEARNING_RATES, *parts))
@@ -99,6 +101,34 @@ class FitOptions(NamedTuple):
                 "a model that pools its sites, RPM(..., pooled=True)"
             )
 
+    def _check_kinds(self) -> None:
+        """Refuse numbers for functions, words for booleans and the like."""
+        for name in ("replacement", "em"):
+            require_boolean(name, getattr(self, name))
+        if self.progress is not None:
+            require_boolean("progress", self.progress)
+        for name, takes in (
+            ("callback", "a Progress"),
+            ("update", "(params, data, fraction of the run done)"),
+            ("loss", "(params, batch, data)"),
+        ):
+            value = getattr(self, name)
+            if value is not None and not (
+                callable(value) or (name == "loss" and isinstance(value, StatefulLoss))
+            ):
+                raise TypeError(f"{name} must be a function of {takes}, got {value!r}")
+            if value is not None and name != "callback":
+                require_instance(name, value)
+                _require_hashable(name, value)
+        if self.learning_rates is not None and not isinstance(self.learning_rates, Mapping):
+            raise TypeError(
+                f"learning_rates must be a mapping from groups to rates, got {self.learning_rates!r}; for "
+                "all parameters: {'networks': rate, 'prior': rate, 'rows': rate}"
+            )
+        if isinstance(self.freeze, str) or not isinstance(self.freeze, Sequence | Set):
+            hint = f"; pass ({self.freeze!r},)" if isinstance(self.freeze, str) else ""
+            raise TypeError(f"freeze must be a tuple or list of names, got {self.freeze!r}{hint}")
+
     def _check_optimizer(self, hyperparameters: Mapping[str, Any]) -> None:
         if self.optimizer is None:
             for name in hyperparameters:
@@ -109,6 +139,7 @@ class FitOptions(NamedTuple):
                 "learning_rates and schedule are those of the default optimizer; got an optimizer too, which "
                 "has its own"
             )
+        require_instance("optimizer", self.optimizer)
         if hasattr(self.optimizer, "update"):
             if hyperparameters:
                 raise TypeError(
@@ -120,3 +151,13 @@ class FitOptions(NamedTuple):
                 "optimizer must be an optax optimiser such as optax.adam(1e-3), or for fit_seeds with "
                 f"hyperparameters a function of them that returns one; got {self.optimizer!r}"
             )
+
+
+def _require_hashable(name: str, value: Any) -> None:
+    try:
+        hash(value)
+    except TypeError as error:
+        raise TypeError(
+            f"{name} must be hashable, so that its compiled steps can be used again, got "
+            f"{type(value).__name__}: make it a frozen dataclass without arrays, or a function"
+        ) from error

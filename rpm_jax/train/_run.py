@@ -1,20 +1,23 @@
 """The loop around the compiled steps: progress, held-out bound, early stopping, callback."""
 
-import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from rpm_jax._checks import require_positive_integer
+from rpm_jax._checks import require_number, require_positive_integer
+from rpm_jax.train._guard import Sound, before_last_step, select
 from rpm_jax.train._history import History
+from rpm_jax.train._progress import Reporter
+
+LOST = 20
+"""After so many steps in a row that had to be left out a run is ended."""
 
 
 class EarlyStopping(NamedTuple):
-    """Stop when a bound no longer grows, and keep the best parameters.
+    """Stop when a bound no longer grows, and keep the best parameters, of those with a finite bound.
 
     It watches the held-out bound, or without held-out data the mean of the minibatches' bounds since the
     last look.
@@ -30,8 +33,7 @@ class EarlyStopping(NamedTuple):
     def check(self) -> None:
         """Raise `ValueError` for numbers that make no sense."""
         require_positive_integer("early_stopping.patience", self.patience)
-        if not 0 <= self.min_delta < np.inf:
-            raise ValueError(f"early_stopping.min_delta must be at least 0 nats, got {self.min_delta}")
+        require_number("early_stopping.min_delta", self.min_delta, at_least=0.0)
 
 
 class Progress(NamedTuple):
@@ -40,7 +42,7 @@ class Progress(NamedTuple):
     Attributes:
         step: Steps made so far.
         num_steps: Of the whole run.
-        params: The parameters now. Copy what you keep: their buffers are reused by the next steps.
+        params: The parameters now, which may be kept.
         train: The mean of the minibatches' bounds since the last call.
         held_out: The held-out bound, or None.
     """
@@ -56,6 +58,63 @@ Callback = Callable[[Progress], Any]
 """Called after every `steps_per_call` steps; the run ends where it returns True."""
 
 
+class Course(NamedTuple):
+    """How a run went.
+
+    Attributes:
+        params: The last parameters, or with early stopping the best.
+        last: The last parameters.
+        earlier: Functions that return what to fall back to, the latest first; None where there is nothing.
+        history: Its history.
+        refused: Steps whose loss and gradient were finite, and the state after them was not.
+        undone: How often what `update` returned was not finite.
+    """
+
+    params: Any
+    last: Any
+    earlier: tuple[Callable[[], Any], ...]
+    history: History
+    refused: np.ndarray
+    undone: np.ndarray
+
+    def before_fault(self) -> Any:
+        """The parameters, but where the last step was left out those before the last step made."""
+        earlier = self.earlier[0]()
+        at_fault = np.isnan(self.history.train[..., -1])
+        return self.params if earlier is None else select(jnp.asarray(at_fault), earlier, self.params)
+
+    @property
+    def ends_unmade(self) -> bool:
+        """Whether in some run the last step had to be left out."""
+        return bool(np.isnan(self.history.train[..., -1:]).any())
+
+
+class Best(NamedTuple):
+    """The best parameters so far, for early stopping.
+
+    Attributes:
+        params: These, or None before the first look.
+        score: Their bound.
+        waited: Looks since the last improvement.
+    """
+
+    params: Any = None
+    score: Any = -np.inf
+    waited: Any = 0
+
+    def after(self, params: Any, score: np.ndarray, stopping: EarlyStopping) -> "Best":
+        """With another look."""
+        running = np.asarray(self.waited) < stopping.patience
+        improved = running & np.isfinite(score) & (score > self.score + stopping.min_delta)
+        if self.params is not None:
+            params = select(jnp.asarray(improved), params, self.params)
+        return Best(
+            params,
+            np.where(improved, score, self.score),
+            np.where(running & improved, 0, np.asarray(self.waited) + 1),
+        )
+
+
 def run_steps(
     advance: Callable[[Any, Any, Any], tuple[Any, Array]],
     state: Any,
@@ -63,70 +122,72 @@ def run_steps(
     num_steps: int,
     steps_per_call: int,
     evaluate: Callable[[Any], Array] | None,
-    update: Callable[[Any, Any], Any] | None,
+    update: Callable[[Any, Any], tuple[Any, np.ndarray]] | None,
     early_stopping: EarlyStopping | None,
-    progress: bool,
+    reporter: Reporter,
     callback: Callback | None,
     description: str,
-) -> tuple[Any, History]:
+) -> Course:
     """Make all steps.
 
     Args:
-        advance: (state, start, number) -> (state, losses (..., steps_per_call)).
+        advance: (state, start, number) -> (state, losses (..., steps_per_call)). It leaves the old state as
+            it is.
         state: A `TrainState`, possibly with a leading axis of seeds.
         num_steps: Of the run.
         steps_per_call: Between two looks.
         evaluate: params -> held-out bound (...), or None.
-        update: (params, fraction of the run) -> params, applied after each call, or None.
+        update: (params, fraction of the run) -> (params, whether they are new), after each call, or None.
         early_stopping: See `EarlyStopping`.
-        progress: Whether to show a progress bar.
+        reporter: Of the progress.
         callback: See `Callback`.
-        description: For the progress bar.
-
-    Returns:
-        The parameters and the history.
+        description: For the reporter.
     """
-    bar = progress_bar(num_steps, description) if progress and jax.process_index() == 0 else None
     train: list[np.ndarray] = []
     held_out: list[np.ndarray] = []
     held_out_steps: list[int] = []
-    best: Any = None
-    best_score: Any = -np.inf
-    waited: Any = 0
+    best, sound = Best(), Sound()
+    before: tuple[Any, int, np.ndarray] | None = None
+    before_fault: Any = None
+    lost: Any = 0
+    undone = np.zeros(np.shape(state.skipped), int)
     done, stopped = 0, "finished"
+    reporter.begin(description, num_steps)
     try:
         while done < num_steps:
             number = min(steps_per_call, num_steps - done)
+            start, first, before = state, done, None
             state, losses = advance(state, np.asarray(done), np.asarray(number))
             bounds = -np.asarray(losses)[..., :number]
             bounds = np.where(np.isfinite(bounds), bounds, np.nan)
             train.append(bounds)
             done += number
+            left_out = np.isnan(bounds)
+            before = start, first, bounds
+            if (left_out[..., -1] & ~left_out.all(-1)).any():
+                # Something went wrong after a step of this call: its parameters may be at fault.
+                params = before_last_step(advance, *before)
+                at_fault = jnp.asarray(left_out[..., -1] & ~left_out.all(-1))
+                before_fault = params if before_fault is None else select(at_fault, params, before_fault)
+            sound = sound.after(state.params, left_out.any(-1))
             if update is not None:
-                state = state._replace(params=update(state.params, np.asarray(done / num_steps)))
+                params, is_new = update(state.params, np.asarray(done / num_steps))
+                state = state._replace(params=params)
+                undone = undone + ~is_new
             recent = _nanmean(bounds)
             score = recent
             if evaluate is not None:
                 score = np.asarray(evaluate(state.params))
                 held_out.append(score)
                 held_out_steps.append(done)
-            if bar is not None:
-                bar.set_postfix_str(_summary(recent, held_out[-1] if held_out else None))
-                bar.update(number)
-            if np.isnan(bounds).all():
+            reporter.advance(number, _summary(recent, held_out[-1] if held_out else None))
+            lost = np.where(left_out.all(-1), lost + number, np.argmax(~left_out[..., ::-1], axis=-1))
+            if (lost >= min(LOST, num_steps)).all():
                 stopped = "not finite"
                 break
             if early_stopping is not None:
-                score = np.nan_to_num(score, nan=-np.inf)
-                running = np.asarray(waited) < early_stopping.patience
-                improved = running & (score > best_score + early_stopping.min_delta)
-                if best is None:
-                    best, best_score = jax.tree.map(jnp.copy, state.params), score
-                else:
-                    best = _select(jnp.asarray(improved), state.params, best)
-                    best_score = np.where(improved, score, best_score)
-                waited = np.where(running & improved, 0, waited + 1)
-                if (waited >= early_stopping.patience).all():
+                best = best.after(state.params, score, early_stopping)
+                if (best.waited >= early_stopping.patience).all():
                     stopped = "early stopping"
                     break
             if callback is not None:
@@ -136,27 +197,22 @@ def run_steps(
                     stopped = "callback"
                     break
     finally:
-        if bar is not None:
-            bar.close()
-    skipped = np.asarray(state.skipped)
-    _warn_skipped(skipped, done, stopped)
-    shape = skipped.shape
+        reporter.end()
+    shape = np.shape(state.skipped)
     history = History(
         np.concatenate(train, axis=-1) if train else np.zeros((*shape, 0)),
         np.asarray(held_out_steps, dtype=int),
         np.stack(held_out, axis=-1) if held_out else np.zeros((*shape, 0)),
-        skipped,
+        np.asarray(state.skipped),
         stopped,
     )
-    return (state.params if best is None else best), history
 
+    def before_the_last() -> Any:
+        return None if before is None else before_last_step(advance, *before)
 
-@jax.jit
-def _select(condition: Array, yes: Any, no: Any) -> Any:
-    def choose(a: Array, b: Array) -> Array:
-        return jnp.where(condition.reshape(condition.shape + (1,) * (a.ndim - condition.ndim)), a, b)
-
-    return jax.tree.map(choose, yes, no)
+    earlier = (lambda: before_fault, before_the_last, lambda: sound.params)
+    params = state.params if best.params is None else best.params
+    return Course(params, state.params, earlier, history, np.asarray(state.refused), undone)
 
 
 def _nanmean(bounds: np.ndarray) -> np.ndarray:
@@ -165,33 +221,10 @@ def _nanmean(bounds: np.ndarray) -> np.ndarray:
 
 
 def _summary(train: np.ndarray, held_out: np.ndarray | None) -> str:
-    text = f"bound {np.nanmedian(train):.2f}"
-    return text if held_out is None else f"{text}, held-out {np.nanmedian(held_out):.2f}"
+    text = f"bound {_median(train)}"
+    return text if held_out is None else f"{text}, held-out {_median(held_out)}"
 
 
-def _warn_skipped(skipped: np.ndarray, done: int, stopped: str) -> None:
-    if not skipped.any():
-        return
-    runs = "" if skipped.ndim == 0 else f" in {int((skipped > 0).sum())} of {skipped.size} runs"
-    end = " The run was ended, its last finite parameters are kept." if stopped == "not finite" else ""
-    warnings.warn(
-        f"{int(skipped.max())} of {done} steps{runs} had a NaN or infinite bound or gradient and were left "
-        f"out.{end} Lower learning rates (learning_rates=...) or float64 usually help.",
-        RuntimeWarning,
-        stacklevel=4,
-    )
-
-
-def progress_bar(total: int, description: str) -> Any:
-    """A tqdm bar.
-
-    Raises:
-        ImportError: If tqdm is missing.
-    """
-    try:
-        from tqdm.auto import tqdm
-    except ImportError as error:
-        raise ImportError(
-            'progress=True needs tqdm: pip install "rpm_jax[experiments]", or leave progress=False'
-        ) from error
-    return tqdm(total=total, desc=description, unit="step")
+def _median(values: np.ndarray) -> str:
+    finite = values[np.isfinite(values)]
+    return f"{np.median(finite):.2f}" if finite.size else "not finite"

@@ -1,5 +1,6 @@
 """The phases of a fit: initialise, warm up, optimise, evaluate, for one seed or many."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -16,12 +17,18 @@ from rpm_jax.model._parameters import initial_sites
 from rpm_jax.normalizers import Queue, Subset
 from rpm_jax.train._devices import Layout, Spread, SpreadLoss, replicate, spread_mean_bound
 from rpm_jax.train._engine import Loss, Seeds, Steps, advance_many, advance_one, init_state
+from rpm_jax.train._guard import keep_finite, last_finite
 from rpm_jax.train._history import History
+from rpm_jax.train._initial import initial_parameters, require_finite_start
 from rpm_jax.train._losses import MatchAuxiliary, MatchPosterior, bound_loss
+from rpm_jax.train._not_finite import find_not_finite
 from rpm_jax.train._optimizer import LEARNING_RATES, DefaultOptimizer, GivenOptimizer
 from rpm_jax.train._options import FitOptions
-from rpm_jax.train._run import run_steps
+from rpm_jax.train._probes import check_schedule, check_update, check_weights
+from rpm_jax.train._progress import Reporter, reporter
+from rpm_jax.train._run import Course, run_steps
 from rpm_jax.train._warm_start import WarmStart
+from rpm_jax.train._warnings import left_out, warn, warnings_of
 
 DEFAULT_BATCH_SIZE = 32
 EXACT_BATCH_SIZE = 256
@@ -37,6 +44,9 @@ HELD_OUT_STEPS = 25
 """Steps on the rows of held-out data at each look, where a saturated strategy needs rows for them."""
 
 FINAL_HELD_OUT_STEPS = 500
+
+WARNED_AT = 3
+"""How many calls above `Runner.run` the one is that warnings point to."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +89,7 @@ class Runner(NamedTuple):
 
     def run(self, key: Array) -> tuple[Any, History, np.ndarray, np.ndarray | None]:
         """Initialise, warm up, fit, evaluate."""
+        started = time.perf_counter()
         options = self.options
         size = self.size
         if self.held_out is not None:
@@ -97,12 +108,19 @@ class Runner(NamedTuple):
         num_pooled = initial_sites(model.prior_spec).batch_shape[0] if is_pooled else 1
         options.check(size, self.hyperparameters, tuple(expected), num_pooled)
         self._check_spread()
+        shown = reporter(options.progress if jax.process_index() == 0 else False)
+        shown.note("initialising")
         if options.params is None:
             params = init(init_key, self.data)
         else:
-            params = self._checked(options.params, expected)
+            params = initial_parameters(options.params, expected, stacked=self.seeds is not None)
+        require_finite_start(params, is_given=options.params is not None)
         if self.spread is not None:
             params = replicate(params, self.spread.mesh)
+        if callable(options.schedule):
+            check_schedule(options.schedule, options.num_steps)
+        if options.update is not None:
+            check_update(options.update, *self._of_one_seed(params))
         components = options.components
         few_values = self.data.distinct is not None
         if components is None:
@@ -115,17 +133,52 @@ class Runner(NamedTuple):
                 "em=True and components=queue(...) or random_subset(...) need an rpm_jax.RPM as the "
                 f"model, got {type(self.model).__name__}; leave em out, and take components='data' or 'batch'"
             )
+        own_components = components == "batch" or isinstance(components, Queue)
+        if (
+            own_components
+            and self.data.log_weights is not None
+            and self.spread is None
+            and options.loss is None
+        ):
+            check_weights(self.data.log_weights, batch_size, replacement=options.replacement)
         for phase, phase_key in zip(self._phases(components), step_keys[:3], strict=False):
             if phase.num_steps > 0:
-                params, _ = self._minimise(phase, params, phase_key, batch_size, quiet=True)
+                course = self._minimise(phase, params, phase_key, batch_size, shown, quiet=True)
+                texts = left_out(course, own_optimizer=options.optimizer is not None)
+                warn([f"{phase.name}: {text}" for text in texts], WARNED_AT)
+                params = course.before_fault()
         loss = options.loss or self._bound_loss(components, options.em)
         phase = Phase("fit", loss, options.num_steps, ())
-        params, history = self._minimise(phase, params, step_keys[3], batch_size, quiet=False)
-        bound = np.asarray(self._evaluate_fit(params))
+        course = self._minimise(phase, params, step_keys[3], batch_size, shown, quiet=False)
+        shown.note("evaluating")
+        # A loss of the user's own may well lead to where the bound is not finite.
+        start = (lambda: params,) if options.loss is None else ()
+        candidates = (lambda: course.params, *course.earlier, *start)
+        returned, bound, place = last_finite(candidates, self._evaluate_fit)
         held_out_bound = None
         if self.held_out is not None:
-            held_out_bound = np.asarray(self._held_out_evaluator(FINAL_HELD_OUT_STEPS)(params))
-        return params, history, bound, held_out_bound
+            held_out_bound = np.asarray(self._held_out_evaluator(FINAL_HELD_OUT_STEPS)(returned))
+        shown.end()
+        found = None
+        if course.ends_unmade or place.any() or not np.isfinite(bound).all():
+            found = self._find_not_finite(course, bound, place)
+        texts = warnings_of(course, bound, place, found, own_optimizer=options.optimizer is not None)
+        warn(texts, WARNED_AT)
+        seconds = time.perf_counter() - started
+        return returned, course.history._replace(seconds=seconds, warnings=texts), bound, held_out_bound
+
+    def _find_not_finite(self, course: Course, bound: np.ndarray, place: np.ndarray) -> str | None:
+        """What is not finite at the last parameters, of the first run where something is not."""
+        if self.spread is not None:
+            return None
+        params, data = course.last, self.data
+        if self.seeds is not None:
+            bad = np.isnan(course.history.train[..., -1]) | ~np.isfinite(bound) | (place > 0)
+            seed = int(np.argmax(bad))
+            params = jax.tree.map(lambda leaf: leaf[seed], params)
+            if self.data_axis == 0:
+                data = jax.tree.map(lambda leaf: leaf[seed], data)
+        return find_not_finite(self.model, params, data)
 
     def _check_spread(self) -> None:
         """Refuse what cannot be spread over devices."""
@@ -157,23 +210,14 @@ class Runner(NamedTuple):
         assert isinstance(components, str)
         return SpreadLoss(self.model, self.spread, components, em)
 
-    def _checked(self, params: Any, expected: Any) -> Any:
-        """A copy of initial parameters, whose shapes are those of `Model.init`."""
-        structures = [str(jax.tree.structure(tree)) for tree in (expected, params)]
-        if structures[0] != structures[1]:
-            raise ValueError(
-                "params must have the structure of model.init(key, data)"
-                f"{', stacked over seeds' if self.seeds else ''}: {structures[0]}, got {structures[1]}"
-            )
-        for (path, want), got in zip(
-            jax.tree_util.tree_leaves_with_path(expected), jax.tree.leaves(params), strict=True
-        ):
-            if want.shape != jnp.shape(got):
-                raise ValueError(
-                    f"params{jax.tree_util.keystr(path)} must have shape {want.shape} for this model and "
-                    f"these data, got {jnp.shape(got)}"
-                )
-        return jax.tree.map(jnp.array, params)
+    def _of_one_seed(self, params: Any) -> tuple[Any, Data]:
+        """Shapes of the parameters and data of a single run."""
+
+        def shapes(tree: Any, is_stacked: bool) -> Any:
+            first = 1 if is_stacked else 0
+            return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[first:], a.dtype), tree)
+
+        return shapes(params, self.seeds is not None), shapes(self.data, self.data_axis == 0)
 
     def _phases(self, components: str | Queue | Subset) -> "list[Phase]":
         model = self.model
@@ -207,8 +251,8 @@ class Runner(NamedTuple):
         ]
 
     def _minimise(
-        self, phase: "Phase", params: Any, key: Array, batch_size: int, *, quiet: bool
-    ) -> tuple[Any, History]:
+        self, phase: "Phase", params: Any, key: Array, batch_size: int, shown: Reporter, *, quiet: bool
+    ) -> Course:
         options = self.options
         frozen = frozenset(("frozen", *options.freeze))
         optimizer: Any
@@ -244,15 +288,16 @@ class Runner(NamedTuple):
             evaluate=self._held_out_evaluator(HELD_OUT_STEPS) if watched else None,
             update=None if quiet or options.update is None else self._update,
             early_stopping=None if quiet else options.early_stopping,
-            progress=options.progress,
+            reporter=shown,
             callback=None if quiet else options.callback,
             description=phase.name,
         )
 
-    def _update(self, params: Any, fraction: Array) -> Any:
+    def _update(self, params: Any, fraction: Array) -> tuple[Any, np.ndarray]:
         update = self.options.update
         assert update is not None
-        return _apply_update(update, self.seeds, params, self.data, fraction)
+        updated = _apply_update(update, self.seeds, params, self.data, fraction)
+        return keep_finite(updated, params, stacked=self.seeds is not None)
 
     def _map(self, function: Callable[..., Any], *axes: int | None) -> Callable[..., Any]:
         if self.seeds is None:

@@ -113,7 +113,7 @@ def test_steps_take_new_combinations(params):
     for minibatch in (False, True):
         loss = ImplicitLikelihood(MODEL, minibatch)
         step = jax.jit(lambda memory, loss=loss: loss.step(params, batch, data, memory))
-        memory = loss.init_memory(params, batch, data)
+        memory = loss.init_memory(params, batch, data, KEY)
         first, following = step(memory)
         source = data
         if minibatch:
@@ -156,9 +156,9 @@ def test_sliced_steps_take_new_projections(params):
     loss, data = SlicedScoreMatching(MODEL), rpm.as_data(VIEWS)
     batch = data.batch(jnp.arange(5))
     step = jax.jit(lambda memory: loss.step(params, batch, data, memory))
-    first, memory = step(loss.init_memory(params, batch, data))
+    first, memory = step(loss.init_memory(params, batch, data, KEY))
     second, _ = step(memory)
-    again, _ = step(loss.init_memory(params, batch, data))
+    again, _ = step(loss.init_memory(params, batch, data, KEY))
     assert first == again
     assert first != second
 
