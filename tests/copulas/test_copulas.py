@@ -278,7 +278,7 @@ def test_errors(call, error, message):
 @pytest.mark.parametrize("indices", [(0, 5), (-1, 0), (1, 1)])
 def test_a_subset_of_numbers_that_are_not_there_is_refused(indices):
     """JAX would take the last row for one beyond it, and give another copula without a word."""
-    correlation = copulas.equicorrelation(0.4, 3)
-    for copula in (copulas.Gaussian(correlation), copulas.Student(correlation, 4.0)):
+    correlation = equicorrelation(0.4, 3)
+    for copula in (Gaussian(correlation), Student(correlation, 4.0)):
         with pytest.raises(ValueError, match="subset: indices must be different numbers from 0 to 2"):
             copula.subset(indices)

@@ -293,3 +293,14 @@ def test_unnormalised_factors():
     penalised = rpm.ImplicitRPM(PRIOR, factors, penalty_weight=1.0)
     with pytest.raises(ValueError, match=r"penalty_weight must be 0 for unnormalised factors.* got 1\.0"):
         jax.eval_shape(penalised.bound, params, data.batch(jnp.arange(12)), data)
+
+
+def test_draws_of_every_loss_differ_by_the_key_of_the_fit(params):
+    """Seeds of a sweep have combinations and projections of their own."""
+    data = rpm.as_data(VIEWS)
+    batch = data.batch(jnp.arange(5))
+    for loss in (ImplicitLikelihood(MODEL), SlicedScoreMatching(MODEL)):
+        keys = [loss.init_memory(params, batch, data, jax.random.key(seed)) for seed in (0, 1, 1)]
+        first, second, again = (jax.random.key_data(key).tolist() for key in keys)
+        assert first != second
+        assert second == again
