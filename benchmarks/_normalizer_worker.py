@@ -75,7 +75,11 @@ def of_bound(family: str, way: str, size: int, batch_size: int) -> tuple[Callabl
             return -jnp.mean(plain_bound(model, params, batch, data))
         return -jnp.mean(model.bound(params, batch, data))
 
-    return jax.value_and_grad(loss), (params, batch, data), sum(view.nbytes for view in data.views)
+    return (
+        jax.value_and_grad(loss),
+        (params, batch, data),
+        sum(view.nbytes for view in jax.tree.leaves(data.views)),
+    )
 
 
 def of_mixture(size: int, batch_size: int, block_size: int | None) -> tuple[Callable, tuple, int]:

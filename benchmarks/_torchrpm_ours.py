@@ -32,7 +32,7 @@ def make_views(case: Case) -> list[np.ndarray]:
 
 
 def _temporal(case: Case) -> rpm.RPM:
-    kernel = rpm.priors.kernels.radial_basis_function(case.bandwidth)
+    kernel = rpm.priors.kernels.rbf_from_bandwidth(case.bandwidth)
     return rpm.RPM(
         rpm.priors.gaussian_process(jnp.asarray(case.times), kernel),
         rpm.factors.per_view(rpm.networks.PointwiseMLP((HIDDEN, HIDDEN))),
@@ -40,7 +40,7 @@ def _temporal(case: Case) -> rpm.RPM:
 
 
 def _static(case: Case) -> rpm.RPM:
-    kernel = rpm.priors.kernels.radial_basis_function(case.bandwidth)
+    kernel = rpm.priors.kernels.rbf_from_bandwidth(case.bandwidth)
     return rpm.RPM(
         rpm.priors.joint_gaussian_process(jnp.asarray(case.times), kernel, jitter=0.0),
         rpm.factors.per_view(

@@ -19,7 +19,8 @@ def copy_parameters(case: Case, params: dict[str, Any], model: Any) -> None:
         _assign(model.latent_prior.param_, params["prior"]["unconstrained"])
         networks = [factor.model for factor in model.rec_models]
     else:
-        _assign(model.joint_model[1].param_.gamma, np.exp(params["prior"]["kernel"]["log_bandwidth"]))
+        lengthscale = np.exp(params["prior"]["kernel"]["log_lengthscale"])
+        _assign(model.joint_model[1].param_.gamma, 0.5 / lengthscale**2)
         networks = [factor.model for factor in model.joint_model[0]]
     (group,) = params["factors"]
     for j, network in enumerate(networks):

@@ -68,7 +68,7 @@ def measure(
 
             return *jax.value_and_grad(bound)(params), key
 
-        key, values, times = subset.init(), [], []
+        key, values, times = subset.init(jax.random.key(0)), [], []
         for _ in range(repetitions):
             index = jnp.asarray(order.permutation(data.size)[:batch_size])
             start = time.perf_counter()

@@ -116,10 +116,10 @@ def build_model(options: Options, times: jax.Array) -> rpm.RPM:
     wanted = options.model
     kernel: Any = wanted.kernel
     if wanted.bandwidth is not None:
-        kernel = rpm.priors.kernels.radial_basis_function(wanted.bandwidth)
+        kernel = rpm.priors.kernels.rbf_from_bandwidth(wanted.bandwidth)
     if wanted.lengthscale is not None and wanted.kernel is not None:
         order = {"matern12": 0.5, "matern32": 1.5, "matern52": 2.5}[wanted.kernel]
-        kernel = rpm.priors.kernels.matern(order, wanted.lengthscale)
+        kernel = rpm.priors.kernels.Matern(order, wanted.lengthscale)
     prior_options = given(kernel=kernel)
     output_options: dict[str, Any] = {}
     if wanted.static:
@@ -203,7 +203,7 @@ def fit_options(options: Options) -> dict[str, Any]:
         em=wanted.em or None,
         warm_start=rpm.WarmStart(**steps) if steps else None,
         early_stopping=wanted.early_stopping and rpm.EarlyStopping(patience=wanted.early_stopping),
-        progress=not options.run.quiet or None,
+        progress=not options.run.quiet,
         mesh=_devices.mesh(options.devices),
     )
 
@@ -237,10 +237,9 @@ def recover(
 def score(result: Result) -> dict[str, Any]:
     """Numbers of one fit."""
     fit = result.fit
-    kernel = fit.params["prior"].get("kernel", {})
+    kernel = rpm.priors.kernels.describe(fit.params["prior"].get("kernel", {}))
     hyperparameters = {
-        name.removeprefix("log_"): np.exp(np.atleast_1d(np.asarray(value, float))).tolist()
-        for name, value in kernel.items()
+        name: np.atleast_1d(np.asarray(value, float)).tolist() for name, value in kernel.items()
     }
     truth, unseen = result.train.latent, result.held_out.latent
     return {

@@ -147,7 +147,7 @@ def fit_options(options: Options, variant: Variant) -> dict[str, Any]:
         batch_size=wanted.batch_size,
         learning_rates=rates or None,
         schedule=wanted.schedule,
-        progress=not options.run.quiet or None,
+        progress=not options.run.quiet,
     )
 
 

@@ -99,7 +99,7 @@ def fit_options(options: Options) -> dict[str, Any]:
         components=wanted.components,
         learning_rates=None if rate is None else {"networks": rate},
         schedule=wanted.schedule,
-        progress=not options.run.quiet or None,
+        progress=not options.run.quiet,
     )
 
 

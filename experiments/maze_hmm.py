@@ -113,7 +113,7 @@ def fit_options(options: Options, model: rpm.RPM) -> dict[str, Any]:
         },
         schedule=wanted.schedule,
         components=wanted.components,
-        progress=not options.run.quiet or None,
+        progress=not options.run.quiet,
     )
     if options.model.transition == "gradient":
         return settings

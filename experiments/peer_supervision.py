@@ -165,7 +165,7 @@ def fit_options(options: Options, size: int) -> dict[str, Any]:
         learning_rates=rates or None,
         schedule=wanted.schedule,
         components=components,
-        progress=not options.run.quiet or None,
+        progress=not options.run.quiet,
         mesh=_devices.mesh(options.devices),
     )
 

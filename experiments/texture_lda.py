@@ -262,7 +262,7 @@ def fit_options(options: Options) -> dict[str, Any]:
         schedule=wanted.schedule,
         components=wanted.components,
         em=wanted.em or None,
-        progress=not options.run.quiet or None,
+        progress=not options.run.quiet,
     )
 
 

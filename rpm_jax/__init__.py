@@ -28,6 +28,7 @@ from rpm_jax import (
     train,
 )
 from rpm_jax.data import Batch, Data, as_data
+from rpm_jax.incomplete import Incomplete
 from rpm_jax.model import RPM, Fitted, ImplicitRPM, JointRPM, LocalLatentRPM, bound
 from rpm_jax.train import EarlyStopping, WarmStart, fit, fit_seeds
 
@@ -40,6 +41,7 @@ __all__ = [
     "EarlyStopping",
     "Fitted",
     "ImplicitRPM",
+    "Incomplete",
     "JointRPM",
     "LocalLatentRPM",
     "WarmStart",

@@ -1,5 +1,6 @@
 """Messages for arguments that do not fit: which one, what came, what was expected."""
 
+import sys
 from typing import Any
 
 import jax
@@ -13,7 +14,7 @@ def is_concrete(value: Any) -> bool:
     return not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(value))
 
 
-def require_finite(name: str, array: Array, advice: str = "") -> None:
+def require_finite(name: str, array: Array | np.ndarray, advice: str = "") -> None:
     """Raise `ValueError` where a known array holds NaN or infinity; traced arrays pass."""
     if not is_concrete(array) or not jnp.issubdtype(array.dtype, jnp.inexact):
         return
@@ -24,6 +25,27 @@ def require_finite(name: str, array: Array, advice: str = "") -> None:
             f"{name} must be finite, got {int((~finite).sum())} NaN or infinite numbers of {finite.size}, "
             f"the first at index {where}. {advice}".rstrip()
         )
+
+
+def caller_level() -> int:
+    """The `stacklevel` at which a warning of the function that asks points outside of this package."""
+    package = __name__.split(".")[0]
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] == package:
+        level, frame = level + 1, frame.f_back
+    return level
+
+
+def check_index(index: tuple, shape: tuple[int, ...]) -> None:
+    """Raise `IndexError` for a known index that leaves an array; JAX takes the nearest entry in its place.
+
+    Args:
+        index: As in `array[index]`.
+        shape: Of the array.
+    """
+    if is_concrete(index):
+        known = tuple(np.asarray(item) if isinstance(item, Array) else item for item in index)
+        _ = np.broadcast_to(np.zeros((), bool), shape)[known]
 
 
 def require_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:

@@ -175,10 +175,14 @@ def _factor_and_inverse_by_blocks(matrix: Array) -> tuple[Array, Array]:
         rest, factor, inverse = carry
         start = block * BLOCK
         panel = lax.dynamic_slice_in_dim(rest, start, BLOCK, axis=2)
-        _, corner_inverse = _factor_and_inverse_by_border(
+        corner, corner_inverse = _factor_and_inverse_by_border(
             lax.dynamic_slice_in_dim(panel, start, BLOCK, axis=1)
         )
-        panel = jnp.where((rows >= start)[:, None], matmul(panel, transpose(corner_inverse)), 0.0)
+        solved = matmul(panel, transpose(corner_inverse))
+        # Products with an ill-conditioned corner's inverse lose digits, which a refinement restores.
+        residual = panel - matmul(solved, transpose(corner))
+        solved = solved + matmul(residual, transpose(corner_inverse))
+        panel = jnp.where((rows >= start)[:, None], solved, 0.0)
         rest = rest - matmul(panel, transpose(panel))
         identity = (rows[None, :] == start + jnp.arange(BLOCK)[:, None]).astype(matrix.dtype)
         left = lax.dynamic_slice_in_dim(factor, start, BLOCK, axis=1)

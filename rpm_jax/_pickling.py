@@ -75,6 +75,11 @@ def portable(value: Any) -> Any:
     return _in_containers(portable, value)
 
 
+def reduce_module(module: Any) -> tuple:
+    """`__reduce__` of flax modules: by the class, and the fields that differ from their defaults."""
+    return restored, (portable(module),)
+
+
 def restored(value: Any) -> Any:
     """The inverse of `portable`."""
     if isinstance(value, PortableModule):

@@ -5,20 +5,20 @@ import inspect
 import types
 import typing
 from collections.abc import Sequence
-from typing import Any, TypeVar, dataclass_transform
+from typing import Any, NamedTuple, TypeVar, dataclass_transform
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rpm_jax._equality import equal, is_array, structural_hash
 from rpm_jax._pickling import portable, restored
 from rpm_jax._repr import describe
 from rpm_jax._structure import MEMORY, freeze
 
 T = TypeVar("T")
 
-ARRAYS = "biufcV"
-"""Kinds of numpy's types that JAX computes with (V: bfloat16 and smaller)."""
+NUMBERS = (float, int, bool)
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(dataclasses.field,))
@@ -47,12 +47,12 @@ def record(cls: type[T]) -> type[T]:
         The class, registered; subclassing it raises `TypeError`.
     """
     validate = cls.__dict__.get("__post_init__")
-    coercions = {name: kind for name, kind in map(_coercion, *_annotations(cls)) if kind is not None}
+    coercions = {name: _coercion(annotation) for name, annotation in inspect.get_annotations(cls).items()}
 
     def __post_init__(self: Any) -> None:  # noqa: N807 (a method of the class)
         for name in names:
             value = getattr(self, name)
-            coerced = _coerce(value, coercions.get(name))
+            coerced = _coerce(value, coercions[name])
             if coerced is not value:
                 object.__setattr__(self, name, coerced)
         if validate is not None:
@@ -61,8 +61,8 @@ def record(cls: type[T]) -> type[T]:
     cls.__post_init__ = __post_init__  # type: ignore[attr-defined]
     cls = dataclasses.dataclass(frozen=True, eq=False, repr=False)(cls)
     names = tuple(field.name for field in dataclasses.fields(cls))  # type: ignore[arg-type]
-    cls.__eq__ = _equal  # type: ignore[method-assign]
-    cls.__hash__ = _hash  # type: ignore[method-assign]
+    cls.__eq__ = equal  # type: ignore[method-assign]
+    cls.__hash__ = structural_hash  # type: ignore[method-assign]
     if "__repr__" not in cls.__dict__:
         cls.__repr__ = describe  # type: ignore[method-assign]
     cls.__getstate__ = _state  # type: ignore[method-assign]
@@ -184,13 +184,6 @@ class Structure:
         return f"Structure({', '.join(str(part.value) for part in self.parts if not part.has_arrays)})"
 
 
-def is_array(value: Any) -> bool:
-    """Whether `value` is something that JAX computes with: an array, a numpy scalar, a key, a tracer."""
-    if isinstance(value, np.ndarray | np.generic):
-        return value.dtype.kind in ARRAYS and value.dtype.names is None
-    return isinstance(value, jax.Array | jax.ShapeDtypeStruct)
-
-
 def _flatten(instance: Any, names: tuple[str, ...]) -> tuple[tuple, Structure]:
     children: list[Any] = []
     parts: list[Any] = []
@@ -213,34 +206,6 @@ def _flatten(instance: Any, names: tuple[str, ...]) -> tuple[tuple, Structure]:
     return tuple(children), Structure(names, tuple(parts))
 
 
-def _equal(self: Any, other: object) -> bool:
-    if self is other:
-        return True
-    if type(self) is not type(other):
-        return NotImplemented
-    own: tuple[list, Any] = jax.tree.flatten(self)
-    others: tuple[list, Any] = jax.tree.flatten(other)
-    return bool(own[1] == others[1]) and all(map(_same_array, own[0], others[0]))
-
-
-def _same_array(first: Any, second: Any) -> bool:
-    if first is second:
-        return True
-    if not is_array(first) or not is_array(second):
-        return freeze(first) == freeze(second)
-    if first.dtype != second.dtype or first.shape != second.shape:
-        return False
-    if any(isinstance(array, jax.core.Tracer | jax.ShapeDtypeStruct) for array in (first, second)):
-        return isinstance(first, jax.ShapeDtypeStruct) and isinstance(second, jax.ShapeDtypeStruct)
-    if jnp.issubdtype(first.dtype, jax.dtypes.prng_key):
-        first, second = jax.random.key_data(first), jax.random.key_data(second)
-    return np.asarray(first).tobytes() == np.asarray(second).tobytes()
-
-
-def _hash(self: Any) -> int:
-    return hash((type(self), jax.tree.structure(self)))
-
-
 def _state(self: Any) -> dict[str, Any]:
     return {name: portable(value) for name, value in self.__dict__.items() if name != MEMORY}
 
@@ -259,47 +224,48 @@ def _refuse_subclass(cls: type, **options: Any) -> None:
     )
 
 
-def _annotations(cls: type) -> tuple[list[str], list[Any]]:
-    found = inspect.get_annotations(cls)
-    return list(found), list(found.values())
+class Coercion(NamedTuple):
+    """How the values of a field are brought to one form, from its annotation.
+
+    Attributes:
+        number: The Python type of a number, or None.
+        item: The Python type of the numbers in a tuple, or None.
+        takes_arrays: Whether arrays without axes are left as they are.
+    """
+
+    number: type | None
+    item: type | None
+    takes_arrays: bool
 
 
-def _coercion(name: str, annotation: Any) -> tuple[str, Any]:
-    """The Python type that numbers in a field are given, (tuple, type) for tuples, or None."""
-    alternatives = (
-        typing.get_args(annotation)
-        if isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is typing.Union
-        else (annotation,)
+def _coercion(annotation: Any) -> Coercion:
+    is_union = isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is typing.Union
+    alternatives = typing.get_args(annotation) if is_union else (annotation,)
+    sequences = [kind for kind in alternatives if typing.get_origin(kind) in (tuple, Sequence)]
+    items = [item for kind in sequences for item in typing.get_args(kind)]
+    return Coercion(
+        next((kind for kind in alternatives if kind in NUMBERS), None),
+        next((item for item in items if item in NUMBERS), None),
+        jax.Array in alternatives,
     )
-    takes_arrays = jax.Array in alternatives
-    for alternative in alternatives:
-        if alternative in (float, int, bool):
-            return name, (alternative, takes_arrays)
-        if typing.get_origin(alternative) in (tuple, Sequence):
-            item = next((kind for kind in typing.get_args(alternative) if kind in (float, int, bool)), None)
-            return name, (tuple, item)
-    return name, None
 
 
-def _coerce(value: Any, coercion: tuple[Any, Any] | None) -> Any:
-    if isinstance(value, list):
-        value = tuple(value)
-    if type(value) is tuple and any(isinstance(item, list) for item in value):
-        value = tuple(_coerce(item, None) for item in value)
-    if coercion is None:
-        return value
-    kind, detail = coercion
-    if kind is not tuple:
-        return _number(value, kind, takes_arrays=detail)
-    if isinstance(value, np.ndarray | jax.Array) and value.ndim == 1 and detail is not None:
-        value = tuple(np.asarray(value)) if not isinstance(value, jax.core.Tracer) else value
-    if type(value) is tuple and detail is not None:
-        numbers = tuple(_number(item, detail, takes_arrays=False) for item in value)
-        return value if all(map(lambda a, b: a is b, numbers, value)) else numbers
-    return value
+def _coerce(value: Any, coercion: Coercion) -> Any:
+    is_vector = isinstance(value, np.ndarray | jax.Array) and value.ndim == 1
+    if is_vector and coercion.item and not coercion.takes_arrays and not isinstance(value, jax.core.Tracer):
+        value = np.asarray(value).tolist()
+    frozen = _frozen(value)
+    if type(frozen) is tuple:
+        item = coercion.item
+        return frozen if item is None else tuple(_number(number, item, False) for number in frozen)
+    return frozen if coercion.number is None else _number(frozen, coercion.number, coercion.takes_arrays)
 
 
-def _number(value: Any, kind: type, *, takes_arrays: bool) -> Any:
+def _frozen(value: Any) -> Any:
+    return tuple(map(_frozen, value)) if type(value) in (list, tuple) else value
+
+
+def _number(value: Any, kind: type, takes_arrays: bool) -> Any:
     """`value` as a Python number of this kind where nothing is lost; otherwise as it is."""
     if isinstance(value, np.ndarray | jax.Array):
         if takes_arrays or value.ndim or isinstance(value, jax.core.Tracer) or not is_array(value):

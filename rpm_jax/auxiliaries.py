@@ -1,13 +1,14 @@
 """Auxiliary strategies: the natural parameters ξ_jt of the inner bound on E_q[log F_jt]."""
 
-from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import jax.numpy as jnp
 from jax import Array
 
+from rpm_jax._record import record
 from rpm_jax.data import Batch, Data
-from rpm_jax.networks import Network, check_network
+from rpm_jax.incomplete import as_taken_by
+from rpm_jax.networks import Network, as_network
 from rpm_jax.outputs import OutputMap, SiteOutputs, to_positions
 from rpm_jax.posteriors import sized
 
@@ -18,6 +19,7 @@ class AuxiliaryStrategy(Protocol):
 
     Attributes:
         group: "networks", "rows" or "none", as for a posterior strategy.
+        takes_missing: Optional, as for a posterior strategy.
         uses_mixture: Optional, False where absent. Whether E_q[log F_jt] is evaluated, for sites with one-hot
             statistics, and no bound is needed.
     """
@@ -50,7 +52,7 @@ class AuxiliaryStrategy(Protocol):
         ...
 
 
-@dataclass(frozen=True)
+@record
 class PosteriorMarginals:
     """ξ_jt = ηq_t."""
 
@@ -66,84 +68,107 @@ class PosteriorMarginals:
         del params, batch, marginals, sites
 
 
-@dataclass(frozen=True)
-class Exact(PosteriorMarginals):
+@record
+class Exact:
     """No ξ: E_q[log F_jt] itself."""
 
+    group = "none"
     uses_mixture = True
 
+    def init(self, key: Array, data: Data, evidence: Any, sites: Any) -> dict:
+        """No parameters."""
+        del key, data, evidence, sites
+        return {}
 
-@dataclass(frozen=True)
-class _Potentials:
-    """Potentials per datum, view and site, from a table (network is None) or a network of all views."""
-
-    network: Any
-    output: OutputMap
-
-    @property
-    def group(self) -> str:
-        return "rows" if self.network is None else "networks"
-
-    def init(self, key: Array, data: Data, initial: Array, sites: Any) -> Any:
-        """Rows equal to `initial`, shape (N, positions, number), for all views; or a network."""
-        num_views = len(data.views)
-        if self.network is None:
-            shape = (initial.shape[0], num_views, *initial.shape[1:])
-            return {"rows": jnp.broadcast_to(initial[:, None], shape)}
-        positions, number = self.output.shape(sites)
-        return sized(self.network, positions, num_views * number).init(key, data.views)
-
-    def potentials(self, params: Any, batch: Batch, sites: Any) -> Any:
-        """A family of batch shape (B, J, T)."""
-        if self.network is None:
-            return self.output.potentials(params["rows"][batch.index], sites)
-        positions, number = self.output.shape(sites)
-        num_views = len(batch.views)
-        network = sized(self.network, positions, num_views * number)
-        raw = to_positions(network.apply(params, batch.views), positions, num_views * number, "auxiliary")
-        raw = jnp.moveaxis(raw.reshape(*raw.shape[:2], num_views, number), 2, 1)
-        return self.output.potentials(raw, sites)
+    def auxiliary(self, params: Any, batch: Batch, marginals: Any, sites: Any) -> None:
+        """None: no ξ is needed."""
+        del params, batch, marginals, sites
 
 
-@dataclass(frozen=True)
+@record
 class Shifted:
-    """ξ_jt = ηq_t + Δ_jt, Δ a potential."""
+    """ξ_jt = ηq_t + Δ_jt, Δ a potential.
 
-    source: _Potentials
+    Attributes:
+        network: Of all views, for all Δ of a datum; None: a table with a row per datum.
+        output: From real numbers to potentials.
+    """
+
+    network: Any = None
+    output: OutputMap = SiteOutputs()
+    takes_missing = True
 
     @property
     def group(self) -> str:
-        """As its source's."""
-        return self.source.group
+        """Rows per datum, or a network that all data share."""
+        return _group(self.network)
 
     def init(self, key: Array, data: Data, evidence: Any, sites: Any) -> Any:
         """Δ a hundredth of the evidence, or a network."""
-        return self.source.init(key, data, self.source.output.raw(evidence * 0.01), sites)
+        return _init(self.network, self.output, key, data, evidence * 0.01, sites)
 
     def auxiliary(self, params: Any, batch: Batch, marginals: Any, sites: Any) -> Any:
         """The posterior's marginals plus Δ."""
-        return marginals[..., None, :] + self.source.potentials(params, batch, sites)
+        return marginals[..., None, :] + _potentials(self.network, self.output, params, batch, sites)
 
 
-@dataclass(frozen=True)
+@record
 class Free:
-    """ξ_jt = η0_t + ν_jt, ν a potential."""
+    """ξ_jt = η0_t + ν_jt, ν a potential.
 
-    source: _Potentials
+    Attributes:
+        network: Of all views, for all ν of a datum; None: a table with a row per datum.
+        output: From real numbers to potentials.
+    """
+
+    network: Any = None
+    output: OutputMap = SiteOutputs()
+    takes_missing = True
 
     @property
     def group(self) -> str:
-        """As its source's."""
-        return self.source.group
+        """Rows per datum, or a network that all data share."""
+        return _group(self.network)
 
     def init(self, key: Array, data: Data, evidence: Any, sites: Any) -> Any:
         """ν equal to the evidence, so that ξ = ηq, or a network."""
-        return self.source.init(key, data, self.source.output.raw(evidence), sites)
+        return _init(self.network, self.output, key, data, evidence, sites)
 
     def auxiliary(self, params: Any, batch: Batch, marginals: Any, sites: Any) -> Any:
         """The prior's marginals plus ν."""
         del marginals
-        return sites + self.source.potentials(params, batch, sites)
+        return sites + _potentials(self.network, self.output, params, batch, sites)
+
+
+def _group(network: Network | None) -> str:
+    return "rows" if network is None else "networks"
+
+
+def _init(
+    network: Network | None, output: OutputMap, key: Array, data: Data, potentials: Any, sites: Any
+) -> Any:
+    """Rows that give these potentials, of batch shape (N, T), for all views; or a network's parameters."""
+    num_views = len(data.views)
+    if network is None:
+        initial = output.raw(potentials)
+        shape = (initial.shape[0], num_views, *initial.shape[1:])
+        return {"rows": jnp.broadcast_to(initial[:, None], shape)}
+    positions, number = output.shape(sites)
+    network = sized(network, positions, num_views * number)
+    return network.init(key, as_taken_by(network, data.views))
+
+
+def _potentials(network: Network | None, output: OutputMap, params: Any, batch: Batch, sites: Any) -> Any:
+    """Potentials per datum, view and site, batch shape (B, J, T)."""
+    if network is None:
+        return output.potentials(params["rows"][batch.index], sites)
+    positions, number = output.shape(sites)
+    num_views = len(batch.views)
+    network = sized(network, positions, num_views * number)
+    outputs = network.apply(params, as_taken_by(network, batch.views))
+    raw = to_positions(outputs, positions, num_views * number, "auxiliary")
+    raw = jnp.moveaxis(raw.reshape(*raw.shape[:2], num_views, number), 2, 1)
+    return output.potentials(raw, sites)
 
 
 def posterior() -> PosteriorMarginals:
@@ -164,7 +189,7 @@ def shifted(network: Network | None = None, *, output: OutputMap | None = None) 
             table with a row per datum.
         output: From real numbers to potentials; None: the family's own map, site by site.
     """
-    return Shifted(_source(network, output))
+    return Shifted(*_checked(network, output))
 
 
 def free(network: Network | None = None, *, output: OutputMap | None = None) -> Free:
@@ -174,10 +199,10 @@ def free(network: Network | None = None, *, output: OutputMap | None = None) -> 
         network: As for `shifted`.
         output: As for `shifted`.
     """
-    return Free(_source(network, output))
+    return Free(*_checked(network, output))
 
 
-def _source(network: Network | None, output: OutputMap | None) -> _Potentials:
+def _checked(network: Network | None, output: OutputMap | None) -> tuple[Network | None, OutputMap]:
     if network is not None:
-        check_network("network", network)
-    return _Potentials(network, SiteOutputs() if output is None else output)
+        network = as_network("network", network)
+    return network, SiteOutputs() if output is None else output

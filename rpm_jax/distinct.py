@@ -2,9 +2,12 @@
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+
+from rpm_jax.incomplete import Incomplete, View
 
 SAMPLE = 4096
 """Observations of a view that are looked at first."""
@@ -19,17 +22,17 @@ class DistinctValues(NamedTuple):
     F_jt(z) = Σ_v w_jtv f_jt(z|v) has as many components as there are values, however many data there are.
 
     Attributes:
-        values: J arrays (V, ...), filled up to the most values that a view has.
+        values: J views (V, ...), filled up to the most values that a view has.
         log_masses: The logarithm of the weights of all data that have the value, up to a constant; shape
             (V, J, T), −∞ where there are none.
     """
 
-    values: tuple[Array, ...]
+    values: tuple[View, ...]
     log_masses: Array
 
 
 def distinct_values(
-    views: tuple[Array, ...], num_sites: int, mask: Array | None = None, log_weights: Array | None = None
+    views: tuple[View, ...], num_sites: int, mask: Array | None = None, log_weights: Array | None = None
 ) -> DistinctValues | None:
     """Find the distinct values of views at single sites, if they are few.
 
@@ -48,12 +51,14 @@ def distinct_values(
     weights = np.ones(size) if log_weights is None else np.exp(np.asarray(log_weights, float))
     found = []
     for j, view in enumerate(views):
-        rows = np.asarray(view).reshape(size * num_sites, -1)
+        rows = _rows(view, size * num_sites)
         observed = np.ones((size, num_sites), bool) if mask is None else np.asarray(mask[:, j])
-        if not observed.any() or len(np.unique(rows[:: max(1, len(rows) // SAMPLE)], axis=0)) > most:
+        if not observed.any():
             return None
-        rows = rows[:, 0] if rows.shape[1] == 1 else rows
-        values, places = np.unique(rows[observed.ravel()], axis=0, return_inverse=True)
+        rows = rows if observed.all() else rows[observed.ravel()]
+        if len(np.unique(rows[:: max(1, len(rows) // SAMPLE)], axis=0)) > most:
+            return None
+        values, places = np.unique(rows[:, 0] if rows.shape[1] == 1 else rows, axis=0, return_inverse=True)
         if len(values) > most:
             return None
         masses = np.zeros((len(values), num_sites))
@@ -68,14 +73,40 @@ def distinct_values(
             log_masses[: len(values), j] = np.log(masses)
         shape = view.shape[1:] if num_sites == 1 else view.shape[2:]
         values = np.concatenate([values, np.repeat(values[:1], number - len(values), axis=0)])
-        filled.append(jnp.asarray(values.reshape(number, *shape), view.dtype))
+        filled.append(_as_view(values, view, (number, *shape)))
     if np.isneginf(log_masses).all(axis=0).any():
         return None
-    return DistinctValues(tuple(filled), jnp.asarray(log_masses, jnp.result_type(*views, 0.0)))
+    return DistinctValues(
+        tuple(filled), jnp.asarray(log_masses, jnp.result_type(*(view.dtype for view in views), 0.0))
+    )
 
 
-def at_sites(values: Array, num_sites: int) -> Array:
+def _rows(view: View, number: int) -> np.ndarray:
+    """A view as rows of numbers; which cells are observed is part of a row."""
+    if not isinstance(view, Incomplete):
+        return np.asarray(view).reshape(number, -1)
+    values = np.asarray(view.filled()).reshape(number, -1)
+    return np.concatenate([values, np.asarray(view.observed).reshape(number, -1)], axis=1)
+
+
+def _as_view(rows: np.ndarray, view: View, shape: tuple[int, ...]) -> View:
+    """Rows as a view of the kind that they come from."""
+    if not isinstance(view, Incomplete):
+        return jnp.asarray(rows.reshape(shape), view.dtype)
+    values, observed = np.split(rows, 2, axis=1)
+    return Incomplete(
+        jnp.asarray(values.reshape(shape), view.dtype),
+        jnp.asarray(observed.reshape(shape) > 0),
+        view.indicated,
+    )
+
+
+def at_sites(values: View, num_sites: int) -> View:
     """Values (V, ...) as data (V, T, ...) that have them at every one of T > 1 sites."""
     if num_sites == 1:
         return values
-    return jnp.broadcast_to(values[:, None], (values.shape[0], num_sites, *values.shape[1:]))
+
+    def repeat(array: Array) -> Array:
+        return jnp.broadcast_to(array[:, None], (array.shape[0], num_sites, *array.shape[1:]))
+
+    return jax.tree.map(repeat, values)

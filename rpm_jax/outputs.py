@@ -1,10 +1,11 @@
 """Output maps: from a network's real outputs to potentials of the prior's family."""
 
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import jax.numpy as jnp
 from jax import Array
 
+from rpm_jax._record import record
 from rpm_jax.expfam import Gaussian
 from rpm_jax.expfam._maps import inverse_positive, positive
 
@@ -25,7 +26,8 @@ class OutputMap(Protocol):
         ...
 
 
-class SiteOutputs(NamedTuple):
+@record
+class SiteOutputs:
     """One position per site, mapped by the family's own `potential`: the default."""
 
     def shape(self, sites: Any) -> tuple[int, int]:
@@ -41,7 +43,8 @@ class SiteOutputs(NamedTuple):
         return potentials.unconstrained_potential()
 
 
-class DiagonalPrecision(NamedTuple):
+@record
+class DiagonalPrecision:
     """One position per coordinate of a single `Gaussian` site: potentials with diagonal precision.
 
     For a static prior over whole trajectories, whose factors look at one time each.

@@ -1,12 +1,13 @@
 """Posterior strategies: the potentials λ that turn the prior into q(Z|X)."""
 
-from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from jax import Array
 
+from rpm_jax._record import record
 from rpm_jax.data import Batch, Data
-from rpm_jax.networks import Network, check_network, with_outputs
+from rpm_jax.incomplete import as_taken_by
+from rpm_jax.networks import Network, as_network, with_outputs
 from rpm_jax.outputs import OutputMap, SiteOutputs, to_positions
 
 
@@ -17,6 +18,8 @@ class PosteriorStrategy(Protocol):
     Attributes:
         group: How its parameters are learned: "networks" (shared by all data), "rows" (one row per datum,
             every leaf with first axis N), or "none".
+        takes_missing: Optional, False where absent. Whether views with something missing are to come as
+            `rpm_jax.Incomplete`, not as arrays with 0 there.
         uses_mixture: Optional, False where absent. Whether `conjugate` is to be Σ_j (log f_j − log F_j), the
             potentials of the exact posterior, for sites with one-hot statistics.
     """
@@ -42,14 +45,14 @@ class PosteriorStrategy(Protocol):
 
         Args:
             params: As from `init`.
-            batch: The batch; missing entries of its views are 0.
+            batch: The batch; missing entries of its views are 0 (or see `takes_missing`).
             conjugate: Its conjugate potentials Σ_j g_j, batch shape (B, T).
             sites: The prior's marginals, batch shape (T,).
         """
         ...
 
 
-@dataclass(frozen=True)
+@record
 class Conjugate:
     """λ_t = Σ_j g_jt(x_jt): the posterior if every F_jt were the prior's marginal."""
 
@@ -66,7 +69,7 @@ class Conjugate:
         return conjugate
 
 
-@dataclass(frozen=True)
+@record
 class Exact:
     """λ_t = Σ_j (log f_jt − log F_jt): the posterior itself, for sites with one-hot statistics."""
 
@@ -84,11 +87,15 @@ class Exact:
         return conjugate
 
 
-@dataclass(frozen=True)
+@record
 class Saturated:
-    """A table with a row of unconstrained potentials per datum."""
+    """A table with a row of unconstrained potentials per datum.
 
-    output: OutputMap
+    Attributes:
+        output: From real numbers to potentials.
+    """
+
+    output: OutputMap = SiteOutputs()
     group = "rows"
 
     def init(self, key: Array, data: Data, conjugate: Any, sites: Any) -> dict:
@@ -102,24 +109,32 @@ class Saturated:
         return self.output.potentials(params["rows"][batch.index], sites)
 
 
-@dataclass(frozen=True)
+@record
 class Amortized:
-    """A network from all views to potentials."""
+    """A network from all views to potentials.
+
+    Attributes:
+        network: Gets the tuple of J views.
+        output: From real numbers to potentials.
+    """
 
     network: Any
-    output: OutputMap
+    output: OutputMap = SiteOutputs()
     group = "networks"
+    takes_missing = True
 
     def init(self, key: Array, data: Data, conjugate: Any, sites: Any) -> Any:
         """The network's parameters."""
         del conjugate
-        return sized(self.network, *self.output.shape(sites)).init(key, data.views)
+        network = sized(self.network, *self.output.shape(sites))
+        return network.init(key, as_taken_by(network, data.views))
 
     def potentials(self, params: Any, batch: Batch, conjugate: Any, sites: Any) -> Any:
         """The network's potentials."""
         del conjugate
         shape = self.output.shape(sites)
-        raw = to_positions(sized(self.network, *shape).apply(params, batch.views), *shape, "posterior")
+        network = sized(self.network, *shape)
+        raw = to_positions(network.apply(params, as_taken_by(network, batch.views)), *shape, "posterior")
         return self.output.potentials(raw, sites)
 
 
@@ -159,5 +174,5 @@ def amortized(network: Network, *, output: OutputMap | None = None) -> Amortized
             such a network of one that takes an array.
         output: From real numbers to potentials; None: the family's own map, site by site.
     """
-    check_network("network", network)
+    network = as_network("network", network)
     return Amortized(network, SiteOutputs() if output is None else output)

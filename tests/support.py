@@ -22,6 +22,17 @@ FAMILIES = {
 """One member of every family, without batch axes."""
 
 
+def rbf(times, bandwidth):
+    """exp(−γ (t − t')²), shape (T, T)."""
+    return jnp.exp(-bandwidth * (times[:, None] - times[None, :]) ** 2)
+
+
+def matern32(times, lengthscale):
+    """(1 + √3 d) exp(−√3 d), d = |t − t'|/ℓ, shape (T, T)."""
+    scaled = np.sqrt(3.0) * jnp.abs(times[:, None] - times[None, :]) / lengthscale
+    return (1.0 + scaled) * jnp.exp(-scaled)
+
+
 def _line():
     points = np.linspace(-12.0, 12.0, 1201)
     return points[:, None], np.full(1201, points[1] - points[0])

@@ -73,7 +73,11 @@ def test_masked_auxiliary_leaves_no_nan():
         ({"optimizer": optax.adam(1e-3), "schedule": "constant"}, ValueError, "which has its own"),
         ({"early_stopping": 5}, TypeError, "early_stopping must be an rpm_jax.EarlyStopping, got int"),
         ({"early_stopping": rpm.EarlyStopping(0)}, ValueError, "patience must be a positive integer, got 0"),
-        ({"early_stopping": rpm.EarlyStopping(1, -1.0)}, ValueError, "min_delta must be at least 0"),
+        (
+            {"early_stopping": rpm.EarlyStopping(1, -1.0)},
+            ValueError,
+            "early_stopping.min_delta must be at least 0",
+        ),
         ({"warm_start": 200}, TypeError, "warm_start must be an rpm_jax.WarmStart, got int"),
         ({"warm_start": rpm.WarmStart(-1)}, ValueError, "match_posterior must be a number of steps"),
         ({"components": "batch", "batch_size": 1}, ValueError, "F_j needs at least 2 components, got 1"),
@@ -145,9 +149,9 @@ def test_model():
 
 def test_priors():
     with pytest.raises(ValueError, match="bandwidth must be positive and finite, got -3"):
-        priors.kernels.radial_basis_function(-3)
+        priors.kernels.rbf_from_bandwidth(-3)
     with pytest.raises(ValueError, match="lengthscale must be positive and finite, got 0"):
-        priors.kernels.matern(0.5, 0)
+        priors.kernels.Matern(0.5, 0)
     with pytest.raises(ValueError, match="precision must be positive definite"):
         priors.GaussianProcess.from_precision(jnp.zeros(2), jnp.diag(jnp.asarray([1.0, -1.0])))
     with pytest.raises(ValueError, match="covariance must be symmetric"):

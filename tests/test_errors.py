@@ -72,21 +72,26 @@ MODEL = rpm.RPM(
 )
 
 
+KEYS = jax.random.split(jax.random.key(0), 2)
+
+
 @pytest.mark.parametrize(
-    "call",
+    ("name", "call"),
     [
-        lambda views: MODEL.init(jax.random.key(0), views),
-        lambda views: rpm.fit(MODEL, views, key=jax.random.key(0)),
-        lambda views: rpm.fit(MODEL, GOOD, key=jax.random.key(0), held_out=views),
-        lambda views: rpm.fit_seeds(MODEL, views, keys=jax.random.split(jax.random.key(0), 2)),
-        lambda views: MODEL.infer({}, views),
-        lambda views: MODEL.posterior({}, views),
-        lambda views: MODEL.evaluate({}, views, data=GOOD),
-        lambda views: MODEL.component_log_weights({}, views, np.zeros((1, 1))),
+        ("views", lambda views: MODEL.init(jax.random.key(0), views)),
+        ("views", lambda views: rpm.fit(MODEL, views, key=jax.random.key(0))),
+        ("held_out", lambda views: rpm.fit(MODEL, GOOD, key=jax.random.key(0), held_out=views)),
+        ("held_out", lambda views: rpm.fit_seeds(MODEL, GOOD, keys=KEYS, held_out=views)),
+        ("views", lambda views: rpm.fit_seeds(MODEL, views, keys=KEYS)),
+        ("views", lambda views: MODEL.infer({}, views)),
+        ("views", lambda views: MODEL.posterior({}, views)),
+        ("views", lambda views: MODEL.evaluate({}, views, data=GOOD)),
+        ("data", lambda views: MODEL.evaluate({}, GOOD, data=views)),
+        ("views", lambda views: MODEL.component_log_weights({}, views, np.zeros((1, 1)))),
     ],
 )
-def test_every_entrance_checks(call):
-    with pytest.raises(ValueError, match=r"views\[0\] must be finite where observed"):
+def test_every_entrance_checks(name, call):
+    with pytest.raises(ValueError, match=rf"{name}\[0\] must be finite where observed"):
         call(spoiled(np.nan))
 
 
@@ -98,7 +103,8 @@ def test_every_entrance_checks(call):
         (
             np.ones(6, bool),
             ValueError,
-            "mask must have shape (N, J) or (N, J, T) with N = 6 data and J = 2 views, got (6,)",
+            "mask must have shape (N, J) or (N, J, T) with N = 6 data and J = 2 views, or be J arrays of the "
+            "views' shapes for missing cells, got (6,)",
         ),
         (np.ones((2, 6), bool), ValueError, "got (2, 6)"),
         (np.ones((6, 3), bool), ValueError, "got (6, 3)"),

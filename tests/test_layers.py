@@ -10,15 +10,15 @@ import pytest
 ROOT = pathlib.Path(__file__).parents[1]
 PACKAGE = ROOT / "rpm_jax"
 
-TOOLS = {"_checks", "_devices", "_factorise", "_linalg", "_products", "_pytree"}
-TOOLS |= {"_pickling", "_record", "_repr", "_structure"}
+TOOLS = {"_arrays", "_checks", "_columns", "_devices", "_factorise", "_linalg", "_products", "_pytree"}
+TOOLS |= {"_equality", "_pickling", "_record", "_repr", "_structure"}
 LAYERS = [
     {"expfam"},
     {"priors"},
     {"normalizers"},
     {"objectives"},
     {"marginals"},
-    {"data", "distinct"},
+    {"data", "distinct", "incomplete"},
     {"networks", "outputs"},
     {"factors", "posteriors"},
     {"auxiliaries"},

@@ -296,7 +296,7 @@ def test_the_constructor_freezes_lists_and_coerces_numbers():
         nn.Sequential([nn.Dense(3), nn.softplus]),
         partial(double, nn.relu),
     ],
-    ids=str,
+    ids=("relu", "tanh", "silu", "dense", "sequential", "partial"),
 )
 def test_functions_of_jax_and_flax_modules_pickle_and_copy(part):
     for value in (Holder(part), Holder((part, jnp.ones(2)))):

@@ -108,6 +108,13 @@ def as_correlation(name: str, correlation: Any) -> Array:
 
 
 def correlation_of(correlation: Array, indices: Sequence[int]) -> Array:
-    """Some rows and the same columns of a matrix."""
+    """Some rows and the same columns of a matrix.
+
+    Raises:
+        ValueError: For indices that the matrix does not have, or that come twice.
+    """
     index = np.asarray(indices)
+    size = len(correlation)
+    if not (np.all((index >= 0) & (index < size)) and len(set(index.tolist())) == index.size):
+        raise ValueError(f"subset: indices must be different numbers from 0 to {size - 1}, got {indices!r}")
     return correlation[index[:, None], index]

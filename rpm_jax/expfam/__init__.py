@@ -6,7 +6,7 @@ arithmetic on natural parameters.
 """
 
 from rpm_jax._pytree import pytree_dataclass, static_field
-from rpm_jax.expfam._base import ExponentialFamily, Statistics, concatenate, stack
+from rpm_jax.expfam._base import ExponentialFamily, Statistics, concatenate, map_rows, stack
 from rpm_jax.expfam._categorical import Categorical
 from rpm_jax.expfam._dirichlet import Beta, Dirichlet
 from rpm_jax.expfam._gamma import Gamma
@@ -27,6 +27,7 @@ __all__ = [
     "Statistics",
     "VonMises",
     "concatenate",
+    "map_rows",
     "pytree_dataclass",
     "stack",
     "static_field",

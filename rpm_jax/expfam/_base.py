@@ -1,10 +1,14 @@
 """What every exponential family shares: batches, arithmetic, log-partition, divergences."""
 
+from collections.abc import Callable
 from typing import Any, ClassVar, Self
 
 import jax
 import jax.numpy as jnp
 from jax import Array
+
+from rpm_jax._arrays import as_floating
+from rpm_jax._checks import check_index
 
 Statistics = tuple[Array, ...]
 """Sufficient statistics or their expectations: one array per natural parameter, of its shape."""
@@ -168,10 +172,11 @@ class ExponentialFamily:
     def __post_init__(self) -> None:
         """Convert to floating point, check ranks, and bring the natural parameters to one batch shape."""
         name = type(self).__name__
-        arrays = {field: jnp.asarray(getattr(self, field)) for field in self.natural_ranks}
-        dtype = jnp.result_type(*arrays.values(), 0.0)
-        if not jnp.issubdtype(dtype, jnp.floating):
-            raise TypeError(f"{name}: natural parameters must be real numbers, got dtype {dtype}")
+        arrays = {
+            field: as_floating(f"{name}: natural parameter {field}", getattr(self, field))
+            for field in self.natural_ranks
+        }
+        dtype = jnp.result_type(*arrays.values())
         for field, rank in self.natural_ranks.items():
             if arrays[field].ndim < rank:
                 raise ValueError(
@@ -233,6 +238,7 @@ class ExponentialFamily:
         index = index if isinstance(index, tuple) else (index,)
         if not any(item is Ellipsis for item in index):
             index = (*index, Ellipsis)
+        check_index(index, self.batch_shape)
         return self.replace(
             tuple(
                 parameter[(*index, *[slice(None)] * rank)]
@@ -356,3 +362,42 @@ def concatenate(families: list[ExponentialFamily] | tuple[ExponentialFamily, ...
     axis = axis % len(first.batch_shape)
     columns = zip(*(family.natural_parameters for family in families), strict=True)
     return first.replace(tuple(jnp.concatenate(column, axis) for column in columns))
+
+
+def map_rows(
+    function: Callable[..., Any], tree: Any, *others: Any, shared: Callable[[Any], Any] = lambda leaf: leaf
+) -> Any:
+    """Apply a function to all arrays of a pytree that have the batch on their first axes.
+
+    These are the natural parameters of families and all arrays outside of them. The shared fields of families
+    have no rows: `jax.tree.map` would take, join or repeat those of a known covariance too.
+
+    Args:
+        function: Of one array of `tree` and of every one of `others`.
+        tree: Families, and pytrees of arrays and families.
+        others: Pytrees of its structure.
+        shared: Applied to the shared fields of the families in `tree`; those of `others` are left out.
+
+    Returns:
+        A pytree of the structure of `tree`.
+    """
+    leaves, structure = jax.tree.flatten(tree)
+    columns = [jax.tree.leaves(other) for other in others]
+    mapped = [
+        function(leaf, *row) if has_rows else shared(leaf)
+        for leaf, has_rows, *row in zip(leaves, _have_rows(tree), *columns, strict=True)
+    ]
+    return jax.tree.unflatten(structure, mapped)
+
+
+def _have_rows(tree: Any) -> list[bool]:
+    """For each leaf of a pytree whether it is anything but a shared field of a family."""
+
+    def of_node(node: Any) -> list[bool]:
+        if not isinstance(node, ExponentialFamily):
+            return [True]
+        paths = jax.tree_util.tree_leaves_with_path(node)
+        return [getattr(path[0], "name", None) in node.natural_ranks for path, _ in paths]
+
+    nodes = jax.tree.leaves(tree, is_leaf=lambda node: isinstance(node, ExponentialFamily))
+    return [flag for node in nodes for flag in of_node(node)]

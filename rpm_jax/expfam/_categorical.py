@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from rpm_jax._arrays import as_floating
 from rpm_jax._pytree import pytree_dataclass
 from rpm_jax.expfam._base import ExponentialFamily, Statistics
 
@@ -41,7 +42,7 @@ class Categorical(ExponentialFamily):
     @classmethod
     def from_probabilities(cls, probabilities: Array) -> Self:
         """The member with state probabilities proportional to those given, shape (..., K)."""
-        return cls(jnp.log(jnp.asarray(probabilities)))
+        return cls(jnp.log(as_floating("probabilities", probabilities)))
 
     @classmethod
     def from_mean(cls, mean: Statistics, **shared: Array) -> Self:

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from rpm_jax._arrays import as_floating
 from rpm_jax._pytree import pytree_dataclass
 from rpm_jax.expfam._base import ExponentialFamily, Statistics
 from rpm_jax.expfam._implicit import implicit_inverse
@@ -32,6 +33,16 @@ def _proportions(concentration: Array) -> Array:
     return concentration / _total(concentration)
 
 
+def _log_proportions(concentration: Array) -> Array:
+    """The logarithms of p, shape (..., K), accurate for a p close to 1 too."""
+    places = jnp.arange(concentration.shape[-1])
+    is_largest = places == jnp.argmax(concentration, axis=-1, keepdims=True)
+    rest = jnp.sum(jnp.where(is_largest, 0.0, concentration), axis=-1, keepdims=True)
+    odds = rest / jnp.where(is_largest, concentration, 1.0)
+    logs = jnp.log(jnp.where(is_largest, 1.0, _proportions(concentration)))
+    return jnp.where(is_largest, -jnp.log1p(jnp.where(is_largest, odds, 0.0)), logs)
+
+
 def _remainder(concentration: Array) -> Array:
     """A less Σ_k α_k log p_k: ½(log α0 − Σ_k log α_k) + ½(K − 1) log 2π + Σ_k S(α_k) − S(α0), shape (...)."""
 
@@ -43,13 +54,13 @@ def _remainder(concentration: Array) -> Array:
 
 def _log_normaliser(concentration: Array) -> Array:
     """Σ_k log Γ(α_k) − log Γ(α0), shape (...)."""
-    return _remainder(concentration) + jnp.sum(concentration * jnp.log(_proportions(concentration)), axis=-1)
+    return _remainder(concentration) + jnp.sum(concentration * _log_proportions(concentration), axis=-1)
 
 
 def _expected_log(concentration: Array) -> Array:
     """ψ(α_k) − ψ(α0), shape (..., K)."""
     difference = log_minus_digamma(_total(concentration)) - log_minus_digamma(concentration)
-    return jnp.log(_proportions(concentration)) + difference
+    return _log_proportions(concentration) + difference
 
 
 def _log_density(eta: Array, x: Array) -> Array:
@@ -152,7 +163,7 @@ class Dirichlet(ExponentialFamily):
     @classmethod
     def from_concentration(cls, concentration: Array) -> Self:
         """The member with concentrations α, shape (..., K)."""
-        return cls(jnp.asarray(concentration) - 1.0)
+        return cls(as_floating("concentration", concentration) - 1.0)
 
     @classmethod
     def from_mean(cls, mean: Statistics, **shared: Array) -> Self:
@@ -269,7 +280,7 @@ class Beta(ExponentialFamily):
     @classmethod
     def from_concentrations(cls, alpha: Array, beta: Array) -> Self:
         """The member with concentrations α (towards 1) and β (towards 0), both of shape (..., K)."""
-        return cls(jnp.asarray(alpha) - 1.0, jnp.asarray(beta) - 1.0)
+        return cls(as_floating("alpha", alpha) - 1.0, as_floating("beta", beta) - 1.0)
 
     @classmethod
     def from_mean(cls, mean: Statistics, **shared: Array) -> Self:

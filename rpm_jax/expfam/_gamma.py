@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.scipy.special import gammaln
 
+from rpm_jax._arrays import as_floating
 from rpm_jax._pytree import pytree_dataclass
 from rpm_jax.expfam._base import ExponentialFamily, Statistics
 from rpm_jax.expfam._implicit import implicit_inverse, newton
@@ -54,7 +55,7 @@ class Gamma(ExponentialFamily):
     @classmethod
     def from_shape_and_rate(cls, shape: Array, rate: Array) -> Self:
         """The member with shape α and rate β, both of shape (..., K)."""
-        return cls(jnp.asarray(shape) - 1.0, -jnp.asarray(rate))
+        return cls(as_floating("shape", shape) - 1.0, -as_floating("rate", rate))
 
     @classmethod
     def from_mean(cls, mean: Statistics, **shared: Array) -> Self:

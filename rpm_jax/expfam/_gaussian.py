@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from rpm_jax._arrays import as_floating
 from rpm_jax._linalg import (
     cholesky_with_inverse,
     inverse_and_log_determinant,
@@ -46,7 +47,7 @@ class DiagonalGaussian(ExponentialFamily):
     @classmethod
     def from_mean_and_variance(cls, mean: Array, variance: Array) -> Self:
         """The member with mean μ and variance σ², both of shape (..., K)."""
-        precision = 1.0 / jnp.asarray(variance)
+        precision = 1.0 / as_floating("variance", variance)
         return cls(mean * precision, -0.5 * precision)
 
     @classmethod
@@ -94,6 +95,10 @@ class DiagonalGaussian(ExponentialFamily):
         """
         deviation = z - self.mean()
         return jnp.sum(self.eta2 * deviation**2 + 0.5 * jnp.log(-2.0 * self.eta2) - 0.5 * LOG_TWO_PI, axis=-1)
+
+    def entropy(self) -> Array:
+        """The entropy ½ Σ_k 1 + log 2πσ², in nats, shape (...)."""
+        return 0.5 * jnp.sum(1.0 + LOG_TWO_PI - jnp.log(-2.0 * self.eta2), axis=-1)
 
     def kl_divergence(self, other: Self) -> Array:
         """KL(self‖other) = ½ Σ_k r − 1 − log r + (μ − μ')²/σ'², r = σ²/σ'²; in nats, shape (...)."""
@@ -150,7 +155,7 @@ class Gaussian(ExponentialFamily):
     @classmethod
     def from_mean_and_covariance(cls, mean: Array, covariance: Array) -> Self:
         """The member with mean μ (..., K) and covariance Σ (..., K, K)."""
-        precision, _ = inverse_and_log_determinant(jnp.asarray(covariance))
+        precision, _ = inverse_and_log_determinant(as_floating("covariance", covariance))
         return cls(matrix_vector(precision, jnp.asarray(mean)), -0.5 * precision)
 
     @classmethod
@@ -215,6 +220,11 @@ class Gaussian(ExponentialFamily):
         deviation = z - matrix_vector(covariance, self.eta1)
         squared = jnp.sum(deviation * matrix_vector(self.precision, deviation), axis=-1)
         return -0.5 * (squared - log_determinant + self.eta1.shape[-1] * LOG_TWO_PI)
+
+    def entropy(self) -> Array:
+        """The entropy ½ K (1 + log 2π) + ½ log|Σ|, in nats, shape (...)."""
+        _, log_determinant = inverse_and_log_determinant(self.precision)
+        return 0.5 * (self.eta1.shape[-1] * (1.0 + LOG_TWO_PI) - log_determinant)
 
     def kl_divergence(self, other: Self) -> Array:
         """KL(self‖other) = ½[tr(Σ'⁻¹Σ) − K + log|Σ'|/|Σ| + (μ−μ')ᵀΣ'⁻¹(μ−μ')], in nats, shape (...)."""
@@ -343,6 +353,28 @@ class KnownCovarianceGaussian(ExponentialFamily):
         _, log_determinant = inverse_and_log_determinant(self.covariance)
         size = self.eta.shape[-1]
         return -0.5 * (size * (1 + LOG_TWO_PI) + log_determinant) - self.log_partition()
+
+    def log_prob(self, z: Array) -> Array:
+        """The log-density through the deviation from the mean, which does not cancel far from zero.
+
+        Args:
+            z: Shape (..., K).
+
+        Returns:
+            In nats, shape (...).
+        """
+        return self.log_base_measure(z - self.mean())
+
+    def entropy(self) -> Array:
+        """The entropy ½ K (1 + log 2π) + ½ log|Σ|, in nats, shape (...)."""
+        _, log_determinant = inverse_and_log_determinant(self.covariance)
+        entropy = 0.5 * (self.eta.shape[-1] * (1.0 + LOG_TWO_PI) + log_determinant)
+        return jnp.broadcast_to(entropy, self.batch_shape)
+
+    def kl_divergence(self, other: Self) -> Array:
+        """KL(self‖other) = ½ (η − η')ᵀΣ(η − η'), in nats, shape (...)."""
+        self._check_same_family(other, "kl_divergence")
+        return (self - other).log_partition()
 
     def sample(self, key: Array, shape: tuple[int, ...] = ()) -> Array:
         """Draw z, shape `shape` + (..., K), differentiable in η and Σ."""

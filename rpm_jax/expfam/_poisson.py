@@ -1,7 +1,7 @@
 """The Poisson family."""
 
 import math
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +9,7 @@ import numpy as np
 from jax import Array
 from jax.scipy.special import gammaln
 
+from rpm_jax._arrays import as_floating
 from rpm_jax._pytree import pytree_dataclass
 from rpm_jax.expfam._base import ExponentialFamily, Statistics
 from rpm_jax.expfam._special import HALF_LOG_TWO_PI, excess, horner, piecewise, stirling_remainder
@@ -16,7 +17,7 @@ from rpm_jax.expfam._special import HALF_LOG_TWO_PI, excess, horner, piecewise, 
 # E[log z!] = λ log λ − λ + ½ log 2πeλ − Σ_m c_m λ^−m, from the Taylor expansion of log(z + 1) about λ, the
 # central moments of the Poisson and one integration over λ. Fourteen terms reach 1e-12 at λ = 25, where a
 # direct sum needs ninety.
-_SWITCH = 25.0
+_SWITCH, _SWITCH_SINGLE = 25.0, 14.0
 _SERIES = (
     1 / 12, 1 / 24, 19 / 360, 9 / 80, 863 / 2520, 1375 / 1008, 33953 / 5040, 57281 / 1440, 3250433 / 11880,
     378351 / 176, 13695779093 / 720720, 186710.76841422467, 2018968.866407204, 23830183.11736111,
@@ -25,8 +26,13 @@ _COUNTS = np.arange(2, 100)
 _LOG_FACTORIALS = np.array([math.lgamma(count + 1.0) for count in _COUNTS])
 
 
+def _switch(dtype: Any) -> float:
+    """The logarithm of the rate from where on the series reaches the precision of the type."""
+    return math.log(_SWITCH if dtype == jnp.float64 else _SWITCH_SINGLE)
+
+
 def _tail(rate: Array) -> Array:
-    """Σ_m c_m λ^−m for λ ≥ 25."""
+    """Σ_m c_m λ^−m for λ from the switch on."""
     return horner(_SERIES, 1.0 / rate) / rate
 
 
@@ -43,7 +49,7 @@ def _expected_log_factorial(log_rate: Array) -> Array:
         rate = jnp.exp(log_rate)
         return rate * (log_rate - 1.0) + 0.5 * log_rate + HALF_LOG_TWO_PI + 0.5 - _tail(rate)
 
-    switch = math.log(_SWITCH)
+    switch = _switch(log_rate.dtype)
     return piecewise(log_rate < switch, direct, series, log_rate, switch)
 
 
@@ -56,7 +62,7 @@ def _entropy(log_rate: Array) -> Array:
     def series(log_rate: Array) -> Array:
         return 0.5 * log_rate + HALF_LOG_TWO_PI + 0.5 - _tail(jnp.exp(log_rate))
 
-    switch = math.log(_SWITCH)
+    switch = _switch(log_rate.dtype)
     return piecewise(log_rate < switch, direct, series, log_rate, switch)
 
 
@@ -75,7 +81,7 @@ class Poisson(ExponentialFamily):
     @classmethod
     def from_rate(cls, rate: Array) -> Self:
         """The member with rate λ, shape (..., K)."""
-        return cls(jnp.log(jnp.asarray(rate)))
+        return cls(jnp.log(as_floating("rate", rate)))
 
     @classmethod
     def from_mean(cls, mean: Statistics, **shared: Array) -> Self:
@@ -146,8 +152,24 @@ class Poisson(ExponentialFamily):
         return jnp.sum(self.rate * (jnp.expm1(log_ratio) - log_ratio), axis=-1)
 
     def sample(self, key: Array, shape: tuple[int, ...] = ()) -> Array:
-        """Draw counts, integers of shape `shape` + (..., K)."""
-        return jax.random.poisson(key, self.rate, shape + self.eta.shape)
+        """Draw counts, integers of shape `shape` + (..., K).
+
+        Rejection compares log-masses of size λ log λ, and loses as many rounding errors. Beyond λ = ε^−½, ε
+        the precision of the type, counts are rounded quantiles λ + √λ x + (x² − 1)/6, x standard normal, whose
+        first three moments are those of the Poisson but for fractions of 1/λ. Counts that the
+        integers cannot hold become the largest.
+        """
+        rate = jnp.broadcast_to(self.rate, shape + self.eta.shape)
+        beyond = float(jnp.finfo(self.dtype).eps) ** -0.5
+        rejection_key, normal_key = jax.random.split(key)
+        is_large = rate > beyond
+        counts = jax.random.poisson(rejection_key, jnp.where(is_large, 0.0, rate))
+        x = jax.random.normal(normal_key, rate.shape, self.dtype)
+        large = jnp.round(rate + jnp.sqrt(rate) * x + (x**2 - 1.0) / 6.0)
+        limit = jnp.iinfo(counts.dtype).max
+        held = large < float(limit)
+        large = jnp.where(held, jnp.where(held & is_large, large, 0.0).astype(counts.dtype), limit)
+        return jnp.where(is_large, large, counts)
 
     def is_valid(self) -> Array:
         """Whether η is finite, shape (...)."""

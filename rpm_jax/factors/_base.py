@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from rpm_jax.expfam import stack
+from rpm_jax.incomplete import View
 
 
 class Recognition(NamedTuple):
@@ -25,13 +26,18 @@ class Recognition(NamedTuple):
 
 @runtime_checkable
 class FactorSpec(Protocol):
-    """Recognition factors with learnable parameters."""
+    """Recognition factors with learnable parameters.
 
-    def init(self, key: Array, views: tuple[Array, ...], sites: Any) -> Any:
+    Where something is missing, by a mask or cell by cell, `views` hold `rpm_jax.Incomplete` in the place of
+    arrays if the specification has the attribute `takes_missing = True`. For any other they are arrays, with
+    the observed means in the place of what is missing in `init`, and 0 in `apply`.
+    """
+
+    def init(self, key: Array, views: tuple[View, ...], sites: Any) -> Any:
         """The initial parameters for these views and a prior with these sites (batch shape (T,))."""
         ...
 
-    def apply(self, params: Any, views: tuple[Array, ...], sites: Any) -> Recognition:
+    def apply(self, params: Any, views: tuple[View, ...], sites: Any) -> Recognition:
         """The factors of some data."""
         ...
 

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
-from rpm_jax._checks import require_choice, require_positive_integer
+from rpm_jax._checks import require_choice, require_instance, require_positive_integer
 from rpm_jax.factors._log_partition import LogPartitionFactors
 from rpm_jax.factors._networks import NetworkFactors
-from rpm_jax.networks import Network, check_network
+from rpm_jax.networks import Network, as_network
 from rpm_jax.outputs import OutputMap, SiteOutputs
 
 KINDS = ("normalised", "scaled", "unnormalised")
@@ -18,7 +18,7 @@ def per_view(
     *,
     kind: str = "normalised",
     log_partition: Network | None = None,
-    standardise: bool = True,
+    standardise: bool | str = True,
     output: OutputMap | None = None,
 ) -> NetworkFactors | LogPartitionFactors:
     """A network of its own for every view: η_jt(x) = η0_t + potential(g_j(x)).
@@ -40,7 +40,9 @@ def per_view(
             maps (m, D) to (m, 1). Smooth activations suit it: η grows much in training, and ReLUs die.
             `rpm_jax.networks.InputConvex` is convex as A is. See `LogPartitionFactors`.
         standardise: Whether the inputs are shifted and scaled by each view's mean and deviation, feature by
-            feature for vectors, as a whole for images.
+            feature for vectors, as a whole for images, of what is observed. "robust": by median and
+            quartiles, and inputs more than 10 deviations away are moved there, which outliers can't spoil.
+            False: as they are, 0 where missing.
         output: From real outputs to potentials; None: the family's own map, site by site.
     """
     networks = tuple(network) if isinstance(network, Sequence) else (network,)
@@ -53,7 +55,7 @@ def shared(
     *,
     kind: str = "normalised",
     log_partition: Network | None = None,
-    standardise: bool = True,
+    standardise: bool | str = True,
     output: OutputMap | None = None,
 ) -> NetworkFactors | LogPartitionFactors:
     """One network with the same parameters for all views, which have to be of one shape.
@@ -63,7 +65,8 @@ def shared(
         num_views: As in `per_view`.
         kind: As in `per_view`.
         log_partition: As in `per_view`, with the same parameters for all views.
-        standardise: Whether the inputs are shifted and scaled by the mean and deviation over all views.
+        standardise: Whether the inputs are shifted and scaled by the mean and deviation over all views; see
+            `per_view`.
         output: As in `per_view`.
     """
     return _network_factors((network,), num_views, True, kind, log_partition, standardise, output)
@@ -75,20 +78,22 @@ def _network_factors(
     share: bool,
     kind: str,
     log_partition: Network | None,
-    standardise: bool,
+    standardise: bool | str,
     output: OutputMap | None,
 ) -> NetworkFactors | LogPartitionFactors:
     require_choice("kind", kind, KINDS)
-    for network in networks:
-        check_network("network", network)
+    if not isinstance(standardise, bool) and standardise != "robust":
+        raise ValueError(f"standardise must be True, False or 'robust', got {standardise!r}")
+    networks = tuple(as_network("network", network) for network in networks)
     if num_views is not None:
         require_positive_integer("num_views", num_views)
         if len(networks) not in (1, num_views):
             raise ValueError(f"network must be one network or num_views = {num_views}, got {len(networks)}")
     output = SiteOutputs() if output is None else output
+    require_instance("output", output)
     if log_partition is None:
         return NetworkFactors(networks, num_views, share, kind, standardise, output)
-    check_network("log_partition", log_partition)
+    log_partition = as_network("log_partition", log_partition)
     if kind == "normalised":
         raise ValueError(
             "log_partition: normalised factors have that of their family; set kind='unnormalised' for a "

@@ -16,6 +16,8 @@ class Feed(Protocol):
 
     Attributes:
         spreads: Optional, False where absent. Whether `source` can divide the components among devices.
+        weighs_batch: Optional, False where absent. Whether weights of a minibatch are normalised among its
+            data, which then cannot all have weight 0.
     """
 
     def init(self, key: Any, own: Any, data: Data) -> Any:

@@ -15,6 +15,8 @@ from rpm_jax.normalizers import DeviceAxis
 class Minibatch:
     """F_j over the minibatch: every factor is evaluated once, and F_j is a biased estimate."""
 
+    weighs_batch = True
+
     @property
     def spreads(self) -> bool:
         """The minibatch may be spread over devices."""

@@ -9,8 +9,9 @@ from jax import Array
 from rpm_jax._checks import require_positive_integer
 from rpm_jax._record import record
 from rpm_jax.data import Batch, Data
+from rpm_jax.expfam import map_rows
 from rpm_jax.feeds._sources import Held, Source
-from rpm_jax.normalizers import DeviceAxis, join_rows, map_rows, num_rows, put_rows, repeat_rows, take_rows
+from rpm_jax.normalizers import DeviceAxis, join_rows, num_rows, put_rows, repeat_rows, take_rows
 
 
 class QueueState(NamedTuple):
@@ -45,6 +46,8 @@ class Queue:
     """
 
     length: int
+
+    weighs_batch = True
 
     def __post_init__(self) -> None:
         """Check the length."""

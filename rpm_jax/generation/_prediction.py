@@ -9,9 +9,10 @@ from jax import Array
 
 from rpm_jax._checks import as_keys, require_positive_integer
 from rpm_jax._jit import jit
-from rpm_jax.data import Batch, Data, as_data, full_mask
+from rpm_jax.data import Batch, Data, as_data
 from rpm_jax.diagnostics import log_importance_weights, samples_at_once
 from rpm_jax.generation._joint import component_log_joint
+from rpm_jax.incomplete import full_mask
 from rpm_jax.inference import Against, evaluated
 from rpm_jax.model import (
     EVALUATED_AT_ONCE,
@@ -107,7 +108,7 @@ def _given(
         raise ValueError(f"views must hold the J = {num_views} views of the fit, got {len(own)}")
     is_given = jnp.zeros(num_views, bool).at[jnp.asarray(given)].set(True)
     mask = full_mask(mask, model.num_sites(params))
-    shape = (jnp.shape(own[0])[0], num_views, 1) if mask is None else mask.shape
+    shape = (len(own[0]), num_views, 1) if mask is None else mask.shape
     is_given = jnp.broadcast_to(is_given[:, None], shape)
     return as_data(own, is_given if mask is None else mask & is_given)
 

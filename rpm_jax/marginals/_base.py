@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
+from rpm_jax._record import record
 from rpm_jax.expfam._implicit import implicit_inverse
 
 
@@ -39,6 +40,7 @@ class Marginal(Protocol):
         ...
 
 
+@record
 class Completed:
     """A distribution of another library, or one's own, with what it lacks of `Marginal`; see `as_marginal`.
 
@@ -46,7 +48,11 @@ class Completed:
         distribution: An object with `log_prob` and `cdf`.
     """
 
-    def __init__(self, distribution: Any) -> None:
+    distribution: Any
+
+    def __post_init__(self) -> None:
+        """Check the methods and the event's shape."""
+        distribution = self.distribution
         for name in ("log_prob", "cdf"):
             if not callable(getattr(distribution, name, None)):
                 raise TypeError(
@@ -60,7 +66,6 @@ class Completed:
                 f"a marginal must be a distribution of one number, got {type(distribution).__name__} with "
                 f"event shape {shape}; give one distribution for each entry"
             )
-        self.distribution = distribution
 
     def log_prob(self, x: Array) -> Array:
         """The log-density."""

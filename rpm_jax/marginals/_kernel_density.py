@@ -9,6 +9,7 @@ from jax import Array
 from jax.scipy.special import ndtr
 from jax.scipy.stats import norm
 
+from rpm_jax._arrays import as_floating
 from rpm_jax._checks import is_concrete, require_finite
 from rpm_jax._pytree import pytree_dataclass
 from rpm_jax.marginals._base import invert
@@ -89,8 +90,7 @@ def kernel_density(values: Any, bandwidth: Any = None) -> KernelDensity:
     Raises:
         ValueError: For data of another shape, fewer than two, not finite, or all the same.
     """
-    array = jnp.asarray(values)
-    array = array.astype(jnp.result_type(array, 0.0))
+    array = as_floating("kernel_density: values", values)
     if array.ndim not in (1, 2) or array.shape[0] < 2:
         raise ValueError(
             f"kernel_density: values must have shape (N,) or (N, D) with N ≥ 2, got {array.shape}; flatten "

@@ -6,6 +6,8 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
+from rpm_jax._arrays import as_floating
+
 
 class AlignedAngles(NamedTuple):
     """Recovered angles, turned and reflected so that they agree best with the true ones.
@@ -127,7 +129,8 @@ def _wrapped(angles: Array) -> Array:
 
 
 def _pair(function: str, angles: ArrayLike, recovered: ArrayLike) -> tuple[Array, Array]:
-    true, found = jnp.asarray(angles, float), jnp.asarray(recovered, float)
+    true = as_floating(f"{function}: angles", angles)
+    found = as_floating(f"{function}: recovered", recovered)
     if true.shape != found.shape or not true.size:
         raise ValueError(
             f"{function}: angles and recovered must have the same shape and not be empty, got {true.shape} "

@@ -5,11 +5,13 @@ Sizes: N points, L labels, S states. States are matched one to one with labels w
 
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
+from rpm_jax._arrays import to_numpy
 from rpm_jax._checks import is_concrete, require_positive_integer
 
 UNMATCHED = -1
@@ -351,7 +353,8 @@ def _pair(
 
 
 def _integers(function: str, argument: str, values: Any, least: int) -> Array:
-    array = jnp.asarray(values)
+    name = f"{function}: {argument}"
+    array: Any = values if isinstance(values, Array) else to_numpy(name, values)
     if not jnp.issubdtype(array.dtype, jnp.integer):
         raise TypeError(
             f"{function}: {argument} must be integers, got {array.dtype}; "
@@ -361,7 +364,13 @@ def _integers(function: str, argument: str, values: Any, least: int) -> Array:
         raise ValueError(f"{function}: {argument} must not be empty, got shape {array.shape}")
     if is_concrete(array) and int(array.min()) < least:
         raise ValueError(f"{function}: {argument} must be at least {least}, got {int(array.min())}")
-    return array
+    largest = np.iinfo(jax.dtypes.canonicalize_dtype(np.int64)).max
+    if is_concrete(array) and int(array.max()) > largest:
+        raise ValueError(
+            f"{function}: {argument} must be at most {largest}, got {int(array.max())}; number them anew, "
+            "numpy.unique(values, return_inverse=True)[1]"
+        )
+    return jnp.asarray(array)
 
 
 def _proportions(

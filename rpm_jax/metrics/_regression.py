@@ -11,6 +11,8 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.typing import ArrayLike
 
+from rpm_jax._arrays import as_floating
+
 TORCHRPM_RIDGE = 0.01
 
 
@@ -36,7 +38,7 @@ class AlignedLatent(NamedTuple):
         Returns:
             Of the shape of `mean`.
         """
-        return jnp.sqrt(_matmul(_floating(standard_deviation) ** 2, self.slope**2))
+        return jnp.sqrt(_matmul(as_floating("standard_deviation", standard_deviation) ** 2, self.slope**2))
 
 
 def align_latent(latent: ArrayLike, recovered: ArrayLike, *, fit_fraction: float = 1.0) -> AlignedLatent:
@@ -177,17 +179,13 @@ def _matmul(left: Array, right: Array) -> Array:
     return jnp.matmul(left, right, precision=lax.Precision.HIGHEST)
 
 
-def _floating(values: ArrayLike) -> Array:
-    values = jnp.asarray(values)
-    return values if jnp.issubdtype(values.dtype, jnp.floating) else values.astype(float)
-
-
 def _rows(values: Array) -> Array:
     return values.reshape(-1, values.shape[-1])
 
 
 def _checked(function: str, latent: ArrayLike, recovered: ArrayLike) -> tuple[Array, Array]:
-    target, inputs = _floating(latent), _floating(recovered)
+    target = as_floating(f"{function}: latent", latent)
+    inputs = as_floating(f"{function}: recovered", recovered)
     if target.ndim not in (2, 3):
         raise ValueError(f"{function}: latent must have shape (N, T) or (N, T, D), got {target.shape}")
     if inputs.ndim != 3:

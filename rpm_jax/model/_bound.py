@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 from jax import Array
 
-from rpm_jax.data import Batch, Data
+from rpm_jax.data import Batch, Data, require_batch, require_data
 from rpm_jax.feeds import Feed, Full
 from rpm_jax.model._protocol import Model, Terms, ability
 from rpm_jax.normalizers import DeviceAxis, take_rows
@@ -42,7 +42,8 @@ def bound(
     Returns:
         In nats, shape (B,). The empirical marginals' log p0(x_j) are not in it.
     """
-    _check_rows(batch, data)
+    require_batch("batch", batch)
+    require_data("data", data)
     terms, _ = (em_terms if em else batch_terms)(model, params, batch, data, Full(), ())
     return weighted(terms, beta)
 
@@ -115,13 +116,6 @@ def em_terms(
     inferred = model.infer(params, batch, own, mixture)
     e_step = model.terms(params, batch, own, mixture, inferred)
     return jax.tree.map(lambda m, e: m + e - jax.lax.stop_gradient(e), m_step, e_step), new_state
-
-
-def _check_rows(batch: Any, data: Any) -> None:
-    for name, value, kind in (("batch", batch, Batch), ("data", data, Data)):
-        if not isinstance(value, kind):
-            hint = "rpm_jax.as_data(views)" if kind is Data else "data.batch(index)"
-            raise TypeError(f"{name} must be a rpm_jax.{kind.__name__} ({hint}), got {type(value).__name__}")
 
 
 def check_em(model: Any) -> None:

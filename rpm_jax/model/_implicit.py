@@ -10,8 +10,9 @@ import jax.numpy as jnp
 from jax import Array
 
 from rpm_jax._record import record
-from rpm_jax.data import Batch, Data, as_data
+from rpm_jax.data import Batch, Data, as_data, has_missing_cells
 from rpm_jax.feeds import Feed, Full, Held, Lazy, Minibatch, Source
+from rpm_jax.incomplete import View, fill_missing
 from rpm_jax.model._protocol import Terms
 from rpm_jax.model._records import Factors, Inferred
 from rpm_jax.model._rpm import RPM
@@ -127,6 +128,11 @@ class ImplicitRPM:
         """How each parameter is learned: a pytree like `params` of "prior", "networks" or "none"."""
         return self.explicit.groups(params)
 
+    def prepare(self, data: Data) -> Data:
+        """The data as they are, after a look at them."""
+        self.explicit.prepare(data)
+        return data
+
     def default_batch_size(self, data: Data) -> int:
         """As of an `RPM`."""
         return self.explicit.default_batch_size(data)
@@ -235,7 +241,7 @@ class ImplicitRPM:
         data = complete(views)
         return self.log_ratio(params, data) + jnp.sum(self.log_marginals(data.views), axis=1)
 
-    def log_marginals(self, views: tuple[Array, ...]) -> Array:
+    def log_marginals(self, views: tuple[View, ...]) -> Array:
         """Log p0(x_j) of every view, in nats, shape (n, J)."""
         if self.marginals is None:
             raise ValueError(
@@ -246,7 +252,7 @@ class ImplicitRPM:
             raise ValueError(
                 f"marginals must be one for each of J = {len(views)} views, got {len(self.marginals)}"
             )
-        pairs = enumerate(zip(self.marginals, views, strict=True))
+        pairs = enumerate(zip(self.marginals, fill_missing(views), strict=True))
         return jnp.stack([_log_marginal(j, *pair) for j, pair in pairs], axis=1)
 
     def score_matching(
@@ -275,7 +281,7 @@ class ImplicitRPM:
             log_ratio = implicit_log_likelihood(prior, sites.replace(natural), log_scale=log_scale)
             return log_ratio + jnp.sum(log_marginals, axis=1)
 
-        return view_score_matching(features, log_density, complete(views).views, weight=weight)
+        return view_score_matching(features, log_density, fill_missing(complete(views).views), weight=weight)
 
     def sliced_score_matching(
         self,
@@ -310,10 +316,10 @@ class ImplicitRPM:
 def complete(views: Any) -> Data:
     """Raise `ValueError` for data with a mask, where whole views are needed."""
     data = as_data(views)
-    if data.mask is not None:
+    if data.mask is not None or has_missing_cells(data):
         raise ValueError(
-            "views must be complete here, since marginals are of whole views; got a mask. log_ratio, "
-            "posterior and bound take incomplete data"
+            "views must be complete here, since marginals are of whole views; got a mask or missing "
+            "cells. log_ratio, posterior and bound take incomplete data"
         )
     return data
 

@@ -9,14 +9,15 @@ from jax import Array, lax
 
 from rpm_jax._checks import require_choice, require_positive_integer
 from rpm_jax._record import record
-from rpm_jax.data import Batch, Data, as_data
+from rpm_jax.data import Batch, Data, as_data, has_missing_cells
 from rpm_jax.factors import KINDS
 from rpm_jax.feeds import Feed, Full, Lazy, Minibatch, Source
+from rpm_jax.incomplete import View
 from rpm_jax.model._blocks import block_size
 from rpm_jax.model._parts import categorical_spec, groups_by_part, init_prior, prior_at, reference_sites
 from rpm_jax.model._protocol import Terms
 from rpm_jax.model._records import Posteriors
-from rpm_jax.networks import Network, check_network
+from rpm_jax.networks import Network, as_network
 from rpm_jax.normalizers import (
     MOST_COMBINATIONS,
     Block,
@@ -67,7 +68,7 @@ class JointRPM:
 
     def __post_init__(self) -> None:
         """Check the parts."""
-        check_network("network", self.network)
+        object.__setattr__(self, "network", as_network("network", self.network))
         require_choice("kind", self.kind, KINDS)
         if self.combinations != "all":
             require_positive_integer("combinations (or 'all')", self.combinations)
@@ -77,7 +78,7 @@ class JointRPM:
     def init(self, key: Array, data: Any) -> dict[str, Any]:
         """Initial parameters: a dictionary of "prior" and "factors"."""
         data = as_data(data)
-        _check_complete(data.mask, data.log_weights)
+        _check_complete(data)
         prior_key, factor_key = jax.random.split(key)
         prior = init_prior(self.prior, prior_key, data.inputs)
         network = self._sized(reference_sites(self.prior, prior))
@@ -108,7 +109,7 @@ class JointRPM:
 
     def recognise(self, params: dict[str, Any], rows: Batch) -> Block:
         """The joint factor of some data, batch shape (n, 1, T)."""
-        _check_complete(rows.mask, rows.log_weights)
+        _check_complete(rows)
         return self._block(params, rows.views)
 
     def mixture(self, params: dict[str, Any], source: Source, key: Array | None = None) -> Any:
@@ -120,7 +121,7 @@ class JointRPM:
         del key
         if isinstance(source, Lazy):
             data, estimate = source.data, source.approximate
-            _check_complete(data.mask, data.log_weights)
+            _check_complete(data)
             views = data.views
         else:
             rows = getattr(source, "rows", None)
@@ -157,7 +158,7 @@ class JointRPM:
             return random_combinations(key, size, num_views, ESTIMATED_COMBINATIONS)
         return jnp.asarray(all_combinations(size, num_views, limit=self.limit))
 
-    def _block(self, params: dict[str, Any], views: tuple[Array, ...]) -> Block:
+    def _block(self, params: dict[str, Any], views: tuple[View, ...]) -> Block:
         """Batch shape (n, 1, T)."""
         sites = reference_sites(self.prior, params["prior"])
         network, shape = self._sized(sites), self._shape(sites)
@@ -186,7 +187,7 @@ class CombinedComponents(NamedTuple):
     """
 
     factors: Any
-    views: tuple[Array, ...]
+    views: tuple[View, ...]
     combinations: Array
 
     @property
@@ -205,9 +206,10 @@ class CombinedComponents(NamedTuple):
         return self.factors(tuple(view[rows[:, j]] for j, view in enumerate(self.views)))
 
 
-def _check_complete(mask: Array | None, log_weights: Array | None) -> None:
+def _check_complete(data: Data | Batch) -> None:
     """Raise `ValueError` for masks and weights, which a joint factor has no place for."""
-    if mask is not None or log_weights is not None:
+    if data.mask is not None or data.log_weights is not None or has_missing_cells(data):
         raise ValueError(
-            "data: a joint factor takes complete data without log_weights; leave out mask and log_weights"
+            "data: a joint factor takes complete data without log_weights; leave out mask, log_weights "
+            "and data with missing cells"
         )

@@ -9,7 +9,7 @@ from jax import Array
 
 from rpm_jax._checks import require_positive_integer
 from rpm_jax._record import record
-from rpm_jax.data import Batch, Data, as_data
+from rpm_jax.data import Batch, Data, as_data, has_missing_cells
 from rpm_jax.expfam import Categorical
 from rpm_jax.factors import NetworkFactors
 from rpm_jax.feeds import Feed, Held, Lazy, Queue, Source, Subset, full, minibatch
@@ -84,7 +84,7 @@ class LocalLatentRPM:
     def init(self, key: Array, data: Any) -> dict[str, Any]:
         """Initial parameters for these data, which must be complete."""
         data = as_data(data)
-        _check_complete(data.mask, data.log_weights)
+        _check_complete(data)
         prior_key, factor_key, local_key = jax.random.split(key, 3)
         prior = init_prior(self.prior, prior_key, data.inputs)
         sites = reference_sites(self.prior, prior)
@@ -125,7 +125,7 @@ class LocalLatentRPM:
 
     def recognise(self, params: dict[str, Any], rows: Batch) -> tuple[Categorical, Categorical]:
         """Logits of f and of α, batch shapes (n, J, T, L) and (n, J, T)."""
-        _check_complete(rows.mask, rows.log_weights)
+        _check_complete(rows)
         sites = reference_sites(self.prior, params["prior"])
         return self.factors.apply(params["factors"], rows.views, sites).potentials
 
@@ -135,10 +135,9 @@ class LocalLatentRPM:
         """The components of G."""
         del key
         if isinstance(source, Held):
-            _check_complete(None, source.log_weights)
             return source.factors
         if isinstance(source, Lazy):
-            _check_complete(source.data.mask, source.data.log_weights)
+            _check_complete(source.data)
             return recognise_in_blocks(self, params, source.data.all())
         raise TypeError(
             f"components: a LocalLatentRPM is not spread over devices, got {type(source).__name__}"
@@ -163,10 +162,10 @@ class LocalLatentRPM:
         return Terms(inferred.log_likelihood, divergence)
 
 
-def _check_complete(mask: Array | None, log_weights: Array | None) -> None:
+def _check_complete(data: Data | Batch) -> None:
     """Raise `ValueError` for masks and weights, which this model has no place for."""
-    if mask is not None or log_weights is not None:
+    if data.mask is not None or data.log_weights is not None or has_missing_cells(data):
         raise ValueError(
             "data: a model with local latents takes complete data without log_weights (its empirical "
-            "marginals have weights of their own); leave out mask and log_weights"
+            "marginals have weights of their own); leave out mask, log_weights and data with missing cells"
         )

@@ -6,9 +6,10 @@ from typing import Any
 import jax
 from jax import Array
 
-from rpm_jax.data import Data, full_mask
+from rpm_jax.data import Data
 from rpm_jax.distinct import at_sites
 from rpm_jax.feeds import Held, Lazy, Source, Spread
+from rpm_jax.incomplete import site_mask
 from rpm_jax.model._blocks import DataComponents, is_streamed, recognise_in_blocks
 from rpm_jax.model._pooling import PooledComponents, pool_components, pool_log_mixture, pool_weights
 from rpm_jax.model._records import Components, Factors, Mixture
@@ -50,7 +51,7 @@ def _mixture_of_data(model: Any, params: dict[str, Any], source: Lazy, devices: 
     num_sites = model.num_sites(params)
     if data.distinct is not None:
         data = _distinct(data, num_sites)
-    data = data._replace(mask=full_mask(data.mask, num_sites))
+    data = data._replace(mask=site_mask(data.views, data.mask, num_sites))
     components = None
     if not model.is_exact and is_streamed(data.views):
         components = _streamed_components(model, params, data, num_sites, devices)

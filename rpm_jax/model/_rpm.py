@@ -1,6 +1,7 @@
 """The recognition-parametrised model: which parts, and the one bound."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -8,12 +9,14 @@ import jax.numpy as jnp
 from jax import Array
 
 from rpm_jax import auxiliaries, posteriors
+from rpm_jax._checks import is_concrete, require_boolean
 from rpm_jax._record import record
 from rpm_jax.auxiliaries import AuxiliaryStrategy
-from rpm_jax.data import Batch, Data, as_data, fill_observed_mean, full_mask, zero_missing
+from rpm_jax.data import Batch, Data, as_data, warn_of_views
 from rpm_jax.distinct import distinct_values
 from rpm_jax.factors import FactorSpec, natural_parameters
 from rpm_jax.feeds import Feed, Held, Source, full, minibatch
+from rpm_jax.incomplete import accepts_missing, as_taken_by, fill_means, mark_missing, site_mask
 from rpm_jax.model._blocks import recognise_in_blocks
 from rpm_jax.model._mixture import mixture_of_source
 from rpm_jax.model._parts import (
@@ -88,8 +91,7 @@ class RPM:
                     f"{name}: exact() needs a prior whose sites have one-hot statistics, such as "
                     f"Categorical, got {type(sites).__name__}; leave it out for the default of this family"
                 )
-        if not isinstance(self.pooled, bool):
-            raise TypeError(f"pooled must be True or False, got {self.pooled!r}")
+        require_boolean("pooled", self.pooled)
         if self.pooled and not sites.one_hot:
             check_equal_sites(spec)
 
@@ -133,13 +135,17 @@ class RPM:
 
         Args:
             data: Data that are not traced.
+
+        Warns:
+            RuntimeWarning: Of views that are constant, and of columns whose scale outliers rule.
         """
         sites = initial_sites(self.prior)
         num_sites = sites.batch_shape[0]
+        warn_of_views(data, num_sites)
         sitewise = getattr(self.factors, "is_sitewise", None)
         if num_sites > 1 and not (sitewise is not None and sitewise(data.views, sites)):
             return data
-        mask = full_mask(data.mask, num_sites)
+        mask = site_mask(data.views, data.mask, num_sites)
         return data._replace(distinct=distinct_values(data.views, num_sites, mask, data.log_weights))
 
     def default_batch_size(self, data: Data) -> int:
@@ -153,6 +159,17 @@ class RPM:
         exact = initial_sites(self.prior).one_hot
         return minibatch() if exact and data.size > MOST_BATCHES * batch_size and not few_values else full()
 
+    def accepts(self, feed: Feed, data: Data) -> None:
+        """Raise where nothing can be learned: F_j of one component equals f_j."""
+        del feed
+        components = data.size * (initial_sites(self.prior).batch_shape[0] if self.pooled else 1)
+        if components < 2:
+            raise ValueError(
+                f"views: F_j needs at least 2 components, got {components}; with a single one F_j equals f_j "
+                "and nothing can be learned. One long sequence can be fitted with pooled=True, which averages "
+                "F_j over its sites"
+            )
+
     def weights_among_all(self, data: Data) -> Array | None:
         """Log-weights of the data's components that stay right where the data are spread over devices.
 
@@ -160,7 +177,7 @@ class RPM:
             None for uniform ones, shape (N,), or (N, J, T) where some are missing, those −∞.
         """
         num_sites = initial_sites(self.prior).batch_shape[0]
-        mask = full_mask(data.mask, num_sites)
+        mask = site_mask(data.views, data.mask, num_sites)
         return weights_among_all(data.log_weights, mask, num_sites, pooled=self.pooled)
 
     # Initial parameters.
@@ -188,9 +205,12 @@ class RPM:
                 "views: a static model (one site) needs at least J = 2 views, got 1; with a single view the "
                 "latent explains nothing, since p(x|z) averages to the empirical marginal whatever f is"
             )
-        data = data._replace(mask=full_mask(data.mask, num_sites))
-        complete = fill_observed_mean(data.views, data.mask)
-        params["factors"] = self.factors.init(factor_key, complete, sites)
+        if is_concrete((key, data)):
+            warn_of_views(data, num_sites)
+        data = data._replace(mask=site_mask(data.views, data.mask, num_sites))
+        marked = mark_missing(data.views, data.mask)
+        taken = marked if accepts_missing(self.factors) else fill_means(marked)
+        params["factors"] = self.factors.init(factor_key, taken, sites)
         params |= {name: {} for name in self.strategies}
         if all(group == "none" for group in self.strategies.values()):
             return params
@@ -211,13 +231,17 @@ class RPM:
         conjugate = own.conjugate()
         if self.uses_log_mixture:
             conjugate = self.evidence(own, self.mixture(params, Held(own, data.log_weights)))
-        data = data._replace(views=zero_missing(data.views, own.mask), mask=own.mask)
+        marked = mark_missing(data.views, own.mask)
+        for_posterior = data._replace(views=as_taken_by(self.posterior, marked), mask=own.mask)
         if "posterior" in parts:
-            params = {**params, "posterior": self.posterior.init(keys[0], data, conjugate, sites)}
+            rows = self.posterior.init(keys[0], for_posterior, conjugate, sites)
+            params = {**params, "posterior": rows}
         if "auxiliary" in parts:
-            potentials = self.posterior.potentials(params["posterior"], data.all(), conjugate, sites)
+            potentials = self.posterior.potentials(params["posterior"], for_posterior.all(), conjugate, sites)
             evidence = prior.condition(potentials).sites - sites
-            params = {**params, "auxiliary": self.auxiliary.init(keys[1], data, evidence, sites)}
+            for_auxiliary = data._replace(views=as_taken_by(self.auxiliary, marked), mask=own.mask)
+            rows = self.auxiliary.init(keys[1], for_auxiliary, evidence, sites)
+            params = {**params, "auxiliary": rows}
         return params
 
     # The way of the data.
@@ -237,8 +261,9 @@ class RPM:
     def recognise(self, params: dict[str, Any], rows: Batch) -> Factors:
         """Natural parameters of the factors of some data, batch shape (n, J, T)."""
         sites = self.reference(params)
-        mask = full_mask(rows.mask, sites.batch_shape[0])
-        potentials, log_scale = self.factors.apply(params["factors"], zero_missing(rows.views, mask), sites)
+        mask = site_mask(rows.views, rows.mask, sites.batch_shape[0])
+        taken = as_taken_by(self.factors, mark_missing(rows.views, mask))
+        potentials, log_scale = self.factors.apply(params["factors"], taken, sites)
         natural = natural_parameters(potentials, sites)
         if mask is not None:
             natural = natural.where(mask) + sites.broadcast_to(natural.batch_shape).where(~mask)
@@ -263,16 +288,18 @@ class RPM:
         """
         sites = self.reference(params)
         prior = self.prior_of(params, rows.inputs)
-        rows = Batch(rows.index, zero_missing(rows.views, own.mask), own.mask, rows.inputs)
+        marked = mark_missing(rows.views, own.mask)
         if not self.needs_mixture:
             conjugate = own.conjugate()
         elif mixture is None:
             raise ValueError("mixture: the exact posterior needs log F_j; pass model.mixture(params, source)")
         else:
             conjugate = self.evidence(own, mixture)
-        potentials = self.posterior.potentials(params["posterior"], rows, conjugate, sites)
+        shown = replace(rows, views=as_taken_by(self.posterior, marked), mask=own.mask)
+        potentials = self.posterior.potentials(params["posterior"], shown, conjugate, sites)
         posterior = prior.condition(potentials)
-        auxiliary = self.auxiliary.auxiliary(params["auxiliary"], rows, posterior.sites, sites)
+        shown = replace(rows, views=as_taken_by(self.auxiliary, marked), mask=own.mask)
+        auxiliary = self.auxiliary.auxiliary(params["auxiliary"], shown, posterior.sites, sites)
         return Inferred(conjugate, potentials, posterior, auxiliary)
 
     def hold(self, params: dict[str, Any], rows: Batch, inferred: Inferred) -> Inferred:

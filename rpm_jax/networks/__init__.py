@@ -1,20 +1,12 @@
 """Networks for factors, posteriors and auxiliaries: flax modules, or any pair of init and apply."""
 
-from rpm_jax.networks._base import (
-    CombinedViews,
-    Network,
-    Standardised,
-    check_network,
-    concatenated,
-    stacked,
-    standardised,
-    starting_at_zero,
-    with_outputs,
-)
+from rpm_jax.networks._combined import CombinedViews, concatenated, stacked
 from rpm_jax.networks._convolution import Conv, max_pool
 from rpm_jax.networks._graph import GraphNetwork, normalised_adjacency
 from rpm_jax.networks._input_convex import InputConvex
 from rpm_jax.networks._modules import CNN, MLP, PointwiseMLP
+from rpm_jax.networks._protocol import Network, as_network, starting_at_zero, with_outputs
+from rpm_jax.networks._standardised import Standardised, standardised
 
 __all__ = [
     "CNN",
@@ -26,7 +18,7 @@ __all__ = [
     "Network",
     "PointwiseMLP",
     "Standardised",
-    "check_network",
+    "as_network",
     "concatenated",
     "max_pool",
     "normalised_adjacency",

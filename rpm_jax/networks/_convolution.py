@@ -15,6 +15,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array, lax
 
+from rpm_jax._pickling import reduce_module
+
 
 def _exchange_batch_and_channels(images: Array) -> Array:
     """From (N, *spatial, C) to (C, *spatial, N), and back."""
@@ -130,6 +132,8 @@ class Conv(nn.Conv):
     """
 
     conv_general_dilated_cls: Any = _convolution_of_layer
+
+    __reduce__ = reduce_module
 
 
 def _larger(first: Array, second: Array) -> Array:

@@ -53,6 +53,8 @@ class GraphNetwork(OpenOutputs):
     num_rounds: int = 1
     activation: Callable[[Array], Array] = nn.relu
 
+    takes_indicators = False
+
     @nn.compact
     def __call__(self, inputs: Array) -> Array:
         """Map adjacency matrices (N, T, T) to outputs (N, T, num_outputs / T)."""

@@ -1,6 +1,6 @@
 """Small flax modules for recognition factors."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, Self
 
@@ -9,7 +9,10 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from rpm_jax._checks import require_positive_integer
+from rpm_jax._pickling import reduce_module
 from rpm_jax.networks._affine import affine
+from rpm_jax.networks._attributes import check_attributes
 from rpm_jax.networks._convolution import Conv, max_pool
 
 
@@ -31,6 +34,19 @@ class OpenOutputs(nn.Module):
 
     pointwise = False
 
+    def __post_init__(self) -> None:
+        """Freeze sequences of units, and check what the module is made with."""
+        for name in ("hidden", "channels"):
+            if hasattr(self, name):
+                units = _units(f"{type(self).__name__}: {name}", getattr(self, name))
+                object.__setattr__(self, name, units)
+        check_attributes(self)
+        if getattr(self, "num_outputs", None) is not None:
+            object.__setattr__(self, "num_outputs", int(self.num_outputs))
+        super().__post_init__()
+
+    __reduce__ = reduce_module
+
     def with_outputs(self, number: int) -> Self:
         """The module with `number` outputs, unless it has a number already."""
         return self.clone(num_outputs=number) if self.num_outputs is None else self
@@ -47,6 +63,18 @@ class OpenOutputs(nn.Module):
                 f"{name}: num_outputs is not set; the factors set it, or call with_outputs(number)"
             )
         return self.num_outputs
+
+
+def _units(name: str, units: Any) -> tuple[int, ...]:
+    """Units of layers as a tuple of integers, which can be hashed."""
+    if isinstance(units, str) or not isinstance(units, Iterable):
+        raise TypeError(
+            f"{name} must be a sequence of positive integers, one a layer, such as (20, 20), got {units!r}"
+        )
+    units = tuple(units)
+    for number in units:
+        require_positive_integer(f"{name}, a sequence with one number a layer,", number)
+    return tuple(map(int, units))
 
 
 ELEMENTWISE = (

@@ -6,9 +6,7 @@ from rpm_jax.normalizers._devices import DeviceAxis, SpreadComponents
 from rpm_jax.normalizers._plain import log_component_weights, log_tilted_mixture_plain
 from rpm_jax.normalizers._points import log_mixture_at
 from rpm_jax.normalizers._rows import (
-    is_family,
     join_rows,
-    map_rows,
     merge_blocks,
     num_rows,
     put_rows,
@@ -29,7 +27,6 @@ __all__ = [
     "SpreadComponents",
     "all_combinations",
     "as_components",
-    "is_family",
     "join_rows",
     "log_component_weights",
     "log_densities",
@@ -38,7 +35,6 @@ __all__ = [
     "log_sum_exp",
     "log_tilted_mixture",
     "log_tilted_mixture_plain",
-    "map_rows",
     "merge_blocks",
     "num_rows",
     "put_rows",

@@ -1,40 +1,25 @@
 """Rows of pytrees whose arrays and families share their first axis.
 
-A family's shared fields (a known covariance) belong to no row, so rows are taken, joined and stored by way of
-its natural parameters, never leaf by leaf.
+A family's shared fields (a known covariance) belong to no row, so rows are taken, joined and stored by
+`expfam.map_rows`, never leaf by leaf.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from rpm_jax.expfam import ExponentialFamily
-
-
-def map_rows(function: Callable[..., Array], tree: Any, *others: Any) -> Any:
-    """Apply a function to every array that has rows, natural parameters included."""
-
-    def apply(first: Any, *rest: Any) -> Any:
-        if not isinstance(first, ExponentialFamily):
-            return function(first, *rest)
-        columns = zip(*(family.natural_parameters for family in (first, *rest)), strict=True)
-        return first.replace(tuple(function(*column) for column in columns))
-
-    return jax.tree.map(apply, tree, *others, is_leaf=is_family)
-
-
-def is_family(node: Any) -> bool:
-    """Whether a node of a pytree is a family."""
-    return isinstance(node, ExponentialFamily)
+from rpm_jax.expfam import ExponentialFamily, map_rows
 
 
 def num_rows(tree: Any) -> int:
     """The length of the first axis, which all arrays and families of the tree share."""
-    nodes = jax.tree.leaves(tree, is_leaf=is_family)
-    (number,) = {node.batch_shape[0] if is_family(node) else node.shape[0] for node in nodes}
+    nodes = jax.tree.leaves(tree, is_leaf=lambda node: isinstance(node, ExponentialFamily))
+    (number,) = {
+        node.batch_shape[0] if isinstance(node, ExponentialFamily) else node.shape[0] for node in nodes
+    }
     return number
 
 
@@ -65,15 +50,8 @@ def repeat_rows(tree: Any, number: int) -> Any:
 
 def merge_blocks(tree: Any) -> Any:
     """Rows by blocks, as a loop stacks them, as rows; shared fields are those of the first block."""
-
-    def merge(array: Array) -> Array:
-        return array.reshape(array.shape[0] * array.shape[1], *array.shape[2:])
-
-    def apply(node: Any) -> Any:
-        if not isinstance(node, ExponentialFamily):
-            return merge(node)
-        shared = {name: jax.tree.map(lambda leaf: leaf[0], value) for name, value in node.shared.items()}
-        fields = dict(zip(node.natural_ranks, map(merge, node.natural_parameters), strict=True))
-        return type(node)(**fields, **shared)
-
-    return jax.tree.map(apply, tree, is_leaf=is_family)
+    return map_rows(
+        lambda array: array.reshape(array.shape[0] * array.shape[1], *array.shape[2:]),
+        tree,
+        shared=lambda leaf: leaf[0],
+    )

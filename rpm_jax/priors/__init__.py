@@ -2,36 +2,47 @@
 
     posterior = prior.condition(potentials)      # q(Z) ∝ p(Z) exp Σ_t ⟨λ_t, t(z_t)⟩
 
-Classes are priors; functions in lower case are specifications of priors with learnable parameters
-(`init(key) -> params`, `apply(params) -> prior`).
+Classes are priors; functions in lower case make specifications of priors with learnable parameters
+(`init(key) -> params`, `apply(params) -> prior`), records named `Learnable...` or `Fixed`.
 """
 
 from rpm_jax.priors import kernels
 from rpm_jax.priors._base import Posterior, Prior, PriorSpec, SitePosterior
+from rpm_jax.priors._fixed import Fixed, as_spec, fixed
 from rpm_jax.priors._gaussian_process import GaussianProcess, GaussianProcessPosterior
-from rpm_jax.priors._hidden_markov import HiddenMarkov, HiddenMarkovPosterior, TransitionCounts
-from rpm_jax.priors._hidden_markov_spec import hidden_markov
-from rpm_jax.priors._independent import Independent
-from rpm_jax.priors._specs import (
-    as_spec,
-    fixed,
+from rpm_jax.priors._gaussian_process_spec import (
+    LearnableGaussianProcess,
+    LearnableJointGaussianProcess,
     gaussian_process,
     joint_gaussian_process,
-    static,
+)
+from rpm_jax.priors._hidden_markov import HiddenMarkov, HiddenMarkovPosterior, TransitionCounts
+from rpm_jax.priors._hidden_markov_spec import LearnableHiddenMarkov, hidden_markov
+from rpm_jax.priors._independent import Independent
+from rpm_jax.priors._static import Static
+from rpm_jax.priors._static_spec import LearnableStatic, static
+from rpm_jax.priors._topics import DirichletCategorical, DirichletCategoricalPosterior
+from rpm_jax.priors._topics_spec import LearnableDirichletTopics, dirichlet_topics
+from rpm_jax.priors._tridiagonal_spec import (
+    LearnableTridiagonalGaussianProcess,
     tridiagonal_gaussian_process,
 )
-from rpm_jax.priors._static import Static
-from rpm_jax.priors._topics import DirichletCategorical, DirichletCategoricalPosterior
-from rpm_jax.priors._topics_spec import dirichlet_topics
 
 __all__ = [
     "DirichletCategorical",
     "DirichletCategoricalPosterior",
+    "Fixed",
     "GaussianProcess",
     "GaussianProcessPosterior",
     "HiddenMarkov",
     "HiddenMarkovPosterior",
     "Independent",
+    "LearnableDirichletTopics",
+    "LearnableGaussianProcess",
+    "LearnableHiddenMarkov",
+    "LearnableJointGaussianProcess",
+    "LearnableStatic",
+    "LearnableTridiagonalGaussianProcess",
     "Posterior",
     "Prior",
     "PriorSpec",

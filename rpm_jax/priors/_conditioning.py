@@ -1,60 +1,229 @@
-"""Conditioning a Gaussian on independent Gaussian evidence without inverting its covariance."""
+"""Conditioning a Gaussian on independent Gaussian evidence without inverting its covariance.
+
+With evidence W ≥ 0 and d at every coordinate, W^½ = r and
+
+    B = I + r K r,   M = (K + W⁻¹)⁻¹ = r B⁻¹ r,   R = (I + K W)⁻¹ = I − K M,   S = (K⁻¹ + W)⁻¹ = R K
+
+(Rasmussen & Williams 2006, section 3.4.3), the conditioned covariance is S and the shift of the mean S d.
+Neither K nor W needs an inverse: K may be singular and W zero.
+
+K is known to its rounding error only. Where W is large, S is smaller than K by orders of magnitude, and sums
+with K that cancel down to S lose it. But r S r = I − B⁻¹ has entries of its own size:
+
+    S d = r⁻¹ (r⁻¹d − B⁻¹ r⁻¹d),   S_ts = (δ_ts − B⁻¹_ts)/(r_t r_s),   R_ts = B⁻¹_ts r_s/r_t.
+
+These are taken at coordinates that are *observed*, W_t K_tt > 1, where nothing cancels in them; the sums with
+K at the others. What is left is about what the rounding of K itself costs.
+"""
+
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import Array
+from jax import Array, lax
 
-from rpm_jax._linalg import inverse_and_log_determinant, matmul, transpose
+from rpm_jax._linalg import cholesky_with_inverse, matmul, matrix_vector, transpose
+
+ROUNDING = 0.5
+"""The negative eigenvalue of a rounded B, in units of T rounding errors of its largest diagonal entry."""
 
 
-@jax.custom_jvp
-def condition_covariance(covariance: Array, evidence: Array) -> tuple[Array, Array, Array]:
-    """The covariance of N(0, K) given evidence of precision W at each coordinate.
+class Factor(NamedTuple):
+    """The factor of B, without derivatives; `condition` and others take it, so that B is factorised once.
 
-    With B = I + W^½ K W^½, whose eigenvalues are all at least 1:
+    Where rounding may outweigh B's identity, at T W K of some 10⁷ in float32, B is that of W/κ. Directions
+    of which K has nothing are the same in both; what the others lose is returned by `condition`, but not in
+    variances and derivatives.
 
-        M = (K + W⁻¹)⁻¹ = W^½ B⁻¹ W^½,   S = (K⁻¹ + W)⁻¹ = R K Rᵀ + G Gᵀ,   R = I − K M,   G = K W^½ B⁻¹,
+    Attributes:
+        inverse: L⁻¹ where L Lᵀ = I + r K r/κ, shape (..., T, T).
+        scale: κ ≥ 1, shape (...).
+        log_determinant: log|I + r K r|, shape (...).
+    """
 
-    (Rasmussen & Williams 2006, equation 3.26, in the form of Joseph, which stays positive semi-definite
-    in float32.) Neither K nor W needs an inverse: K may be singular and W zero. The derivatives
+    inverse: Array
+    scale: Array
+    log_determinant: Array
 
-        dS = R dK Rᵀ − S dW S,   dM = −M dK M + Rᵀ dW R,   d log|B| = tr(M dK) + Σ_t S_tt dW_t
+    def solve(self, vector: Array) -> Array:
+        """B⁻¹ applied to vectors (..., T)."""
+        return matrix_vector(transpose(self.inverse), matrix_vector(self.inverse, vector))
 
-    need no further factorisation and are finite at W = 0 too, where that of W^½ is not.
+
+class Conditioned(NamedTuple):
+    """A Gaussian N(0, K) given evidence.
+
+    Attributes:
+        shift: S d, shape (..., T).
+        weights: a = (I + W K)⁻¹ d, shape (..., T), by which S d = K a.
+        variance: The diagonal of S, shape (..., T).
+        log_normalizer: log E exp Σ_t d_t z_t − ½ W_t z_t² = ½ dᵀ S d − ½ log|B|, shape (...).
+    """
+
+    shift: Array
+    weights: Array
+    variance: Array
+    log_normalizer: Array
+
+
+def factorise(covariance: Array, evidence: Array) -> Factor:
+    """The factor of B.
 
     Args:
         covariance: K, symmetric positive semi-definite, shape (..., T, T).
         evidence: W, not negative, shape (..., T); batch axes broadcast.
 
     Returns:
-        S and M, shape (..., T, T), and log|I + K W|, shape (...). NaN where W is negative.
+        The factor, NaN where W is negative.
+    """
+    covariance, evidence = lax.stop_gradient((covariance, evidence))
+    size = covariance.shape[-1]
+    root = jnp.sqrt(evidence)
+    explained = evidence * _diagonal(covariance)
+    rounding = ROUNDING * size * float(jnp.finfo(root.dtype).eps) * jnp.max(explained, axis=-1)
+    scale = jnp.maximum(1.0, rounding)
+    scaled = root / jnp.sqrt(scale)[..., None]
+    identity = jnp.eye(size, dtype=root.dtype)
+    inner = scaled[..., :, None] * covariance * scaled[..., None, :]
+    factor, inverse = cholesky_with_inverse(identity + inner)
+    log_determinant = 2.0 * jnp.sum(jnp.log(_diagonal(factor)), axis=-1)
+    # B has κ times the eigenvalues of what was factorised, but for those of 1.
+    determined = size - jnp.sum(jnp.square(inverse), axis=(-2, -1))
+    return Factor(inverse, scale, log_determinant + jnp.log(scale) * determined)
+
+
+@jax.custom_jvp
+def condition(factor: Factor, covariance: Array, evidence: Array, linear: Array) -> Conditioned:
+    """Condition N(0, K) on evidence W and d, exp Σ_t d_t z_t − ½ W_t z_t².
+
+    The derivatives, of all orders and finite at W = 0 too, need no further factorisation:
+
+        dS_tt = (R dK Rᵀ)_tt − Σ_s S_ts² dW_s,   d(S d) = R dK a + S (dd − dW S d),
+        da = Rᵀ(dd − dW S d) − M dK a,   d log_normalizer = Σ_t s_t dd_t − ½ (s_t² + S_tt) dW_t
+                                                           + ½ aᵀ dK a − ½ tr(M dK),   s = S d.
+
+    Args:
+        factor: Of `factorise(covariance, evidence)`.
+        covariance: K, shape (..., T, T).
+        evidence: W, shape (..., T); batch axes broadcast.
+        linear: d, shape (..., T).
+
+    Returns:
+        Numbers of the broadcast batch shape. NaN where W is negative.
     """
     root = jnp.sqrt(evidence)
-    identity = jnp.eye(covariance.shape[-1], dtype=covariance.dtype)
-    inner = identity + root[..., :, None] * covariance * root[..., None, :]
-    inverse, log_determinant = inverse_and_log_determinant(inner)
-    half = root[..., :, None] * inverse
-    reduction = half * root[..., None, :]
-    gain = matmul(covariance, half)
-    remainder = identity - gain * root[..., None, :]
-    conditioned = matmul(remainder, covariance, transpose(remainder)) + matmul(gain, transpose(gain))
-    return conditioned, reduction, log_determinant
+    prior = _diagonal(covariance)
+    observed = is_observed(covariance, evidence)
+    has_evidence = root > 0
+    safe = jnp.where(has_evidence, root, 1.0)
+    scaled = jnp.where(has_evidence, linear / safe, 0.0)
+    rest = jnp.where(has_evidence, 0.0, linear)
+    # a = d' + r b, where d' is d without evidence and d = d' + r v: b = B⁻¹(v − r K d').
+    solved = factor.solve(scaled - root * matrix_vector(covariance, rest))
+    weights = rest + root * solved
+    # What the sum with K loses, next to coordinates with much evidence, one step of refinement restores.
+    summed = matrix_vector(covariance, weights)
+    correction = factor.solve(scaled - root * summed - solved) / factor.scale[..., None]
+    summed = summed + matrix_vector(covariance, root * correction)
+    # Where evidence was scaled down, the same step returns it.
+    solved = solved + jnp.where(factor.scale[..., None] > 1.0, correction, 0.0)
+    shift = jnp.where(observed, (scaled - solved) / safe, summed)
+
+    inner = jnp.sum(jnp.square(factor.inverse), axis=-2)
+    explained = matmul(covariance, root[..., :, None] * transpose(factor.inverse))
+    explained = jnp.sum(jnp.square(explained), axis=-1) / factor.scale[..., None]
+    least = prior / (1.0 + jnp.sum(evidence * prior, axis=-1, keepdims=True))
+    variance = jnp.where(observed, (1.0 - inner) / jnp.square(safe), prior - explained)
+    # 1/S_tt lies between 1/K_tt and (1 + tr WK)/K_tt, which holds whatever rounding does.
+    variance = jnp.where(variance >= least, jnp.minimum(variance, prior), least + 0.0 * inner)
+    log_normalizer = 0.5 * (jnp.sum(linear * shift, axis=-1) - factor.log_determinant)
+    return Conditioned(shift, weights, variance, log_normalizer)
 
 
-@condition_covariance.defjvp
-def _(primals: tuple, tangents: tuple) -> tuple:
-    covariance, _ = primals
-    covariance_dot, evidence_dot = tangents
-    conditioned, reduction, log_determinant = condition_covariance(*primals)
-    remainder = jnp.eye(covariance.shape[-1], dtype=covariance.dtype) - matmul(covariance, reduction)
-    weights = evidence_dot[..., :, None]
-    conditioned_dot = matmul(remainder, covariance_dot, transpose(remainder)) - matmul(
-        conditioned, weights * conditioned
+@condition.defjvp
+def _(primals: tuple, tangents: tuple) -> tuple[Conditioned, Conditioned]:
+    factor, covariance, evidence, _ = primals
+    _, covariance_dot, evidence_dot, linear_dot = tangents
+    conditioned = condition(*primals)
+    shift, weights, variance, _ = conditioned
+    joint, reduction, remainder = smoother(factor, covariance, evidence)
+    moved = matrix_vector(covariance_dot, weights)
+    push = linear_dot - evidence_dot * shift
+    shift_dot = matrix_vector(remainder, moved) + matrix_vector(joint, push)
+    weights_dot = matrix_vector(transpose(remainder), push) - matrix_vector(reduction, moved)
+    variance_dot = jnp.sum(matmul(remainder, covariance_dot) * remainder, axis=-1)
+    variance_dot = variance_dot - matrix_vector(jnp.square(joint), evidence_dot)
+    log_normalizer_dot = (
+        jnp.sum(shift * linear_dot - 0.5 * (jnp.square(shift) + variance) * evidence_dot, axis=-1)
+        + 0.5 * jnp.sum(weights * moved, axis=-1)
+        - 0.5 * jnp.sum(reduction * covariance_dot, axis=(-2, -1))
     )
+    return conditioned, Conditioned(shift_dot, weights_dot, variance_dot, log_normalizer_dot)
+
+
+@jax.custom_jvp
+def smoother(factor: Factor, covariance: Array, evidence: Array) -> tuple[Array, Array, Array]:
+    """The conditioned covariance S, M and R, each (..., T, T); arguments as for `condition`.
+
+    dS = R dK Rᵀ − S dW S,   dM = −M dK M + Rᵀ dW R,   dR = −R dK M − S dW R
+    """
+    root = jnp.sqrt(evidence)
+    observed = is_observed(covariance, evidence)
+    identity = jnp.eye(covariance.shape[-1], dtype=root.dtype)
+    inverse = matmul(transpose(factor.inverse), factor.inverse)
+    scaled = inverse * root[..., None, :]
+    reduction = root[..., :, None] * scaled / factor.scale[..., None, None]
+    safe = jnp.where(observed, root, 1.0)
+    remainder = jnp.where(
+        observed[..., :, None], scaled / safe[..., :, None], identity - matmul(covariance, reduction)
+    )
+    summed = matmul(remainder, covariance)
+    divided = (identity - remainder) / jnp.square(safe)[..., None, :]
+    joint = jnp.where(
+        observed[..., None, :],
+        divided,
+        jnp.where(observed[..., :, None], transpose(divided), 0.5 * (summed + transpose(summed))),
+    )
+    return 0.5 * (joint + transpose(joint)), reduction, remainder
+
+
+@smoother.defjvp
+def _(primals: tuple, tangents: tuple) -> tuple[tuple, tuple]:
+    _, covariance_dot, evidence_dot = tangents
+    joint, reduction, remainder = smoother(*primals)
+    weights = evidence_dot[..., :, None]
+    moved = matmul(remainder, covariance_dot)
+    lowered = matmul(joint, weights * remainder)
+    joint_dot = matmul(moved, transpose(remainder)) - matmul(joint, weights * joint)
     reduction_dot = matmul(transpose(remainder), weights * remainder) - matmul(
         reduction, covariance_dot, reduction
     )
-    log_determinant_dot = jnp.sum(transpose(reduction) * covariance_dot, axis=(-2, -1)) + jnp.sum(
-        jnp.diagonal(conditioned, axis1=-2, axis2=-1) * evidence_dot, axis=-1
-    )
-    return (conditioned, reduction, log_determinant), (conditioned_dot, reduction_dot, log_determinant_dot)
+    remainder_dot = -matmul(moved, reduction) - lowered
+    return (joint, reduction, remainder), (joint_dot, reduction_dot, remainder_dot)
+
+
+@jax.custom_jvp
+def solve_inner(factor: Factor, covariance: Array, root: Array, vector: Array) -> Array:
+    """B⁻¹ applied to vectors (..., T), with derivatives in K, r and the vector."""
+    del covariance, root
+    return factor.solve(vector)
+
+
+@solve_inner.defjvp
+def _(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
+    factor, covariance, root, _ = primals
+    _, covariance_dot, root_dot, vector_dot = tangents
+    solved = solve_inner(*primals)
+    inner_dot = root_dot * matrix_vector(covariance, root * solved)
+    inner_dot += root * matrix_vector(covariance_dot, root * solved)
+    inner_dot += root * matrix_vector(covariance, root_dot * solved)
+    return solved, solve_inner(factor, covariance, root, vector_dot - inner_dot)
+
+
+def _diagonal(matrix: Array) -> Array:
+    return jnp.diagonal(matrix, axis1=-2, axis2=-1)
+
+
+def is_observed(covariance: Array, evidence: Array) -> Array:
+    """Where W_t K_tt > 1, shape (..., T)."""
+    return evidence * _diagonal(covariance) > 1.0

@@ -1,5 +1,6 @@
 """A Gaussian process prior over the sites, with a dense covariance."""
 
+import functools
 from typing import Self
 
 import jax
@@ -7,12 +8,16 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from rpm_jax._arrays import as_floating
 from rpm_jax._checks import is_concrete, require_finite
 from rpm_jax._linalg import cholesky_with_inverse, inverse_and_log_determinant, matrix_vector, transpose
 from rpm_jax._pytree import pytree_dataclass, static_field
 from rpm_jax.expfam import DiagonalGaussian
 from rpm_jax.priors._base import check_potentials
-from rpm_jax.priors._conditioning import condition_covariance
+from rpm_jax.priors._conditioning import Factor, condition, factorise, is_observed, smoother, solve_inner
+
+JITTER = 0.5
+"""Of a draw's covariance, in units of T rounding errors of its largest variance."""
 
 
 @pytree_dataclass
@@ -80,14 +85,22 @@ class GaussianProcess:
         check_potentials("GaussianProcess", potentials, self.sites())
         linear = transpose(potentials.eta1)
         evidence = -2.0 * transpose(potentials.eta2)
-        covariance, _, log_determinant = condition_covariance(self.covariance, evidence)
+        factor = factorise(self.covariance, evidence)
         residual = linear - evidence * self.mean
-        shift = matrix_vector(covariance, residual)
-        log_normalizer = (
-            jnp.sum(self.mean * (linear - 0.5 * evidence * self.mean) + 0.5 * residual * shift, axis=-1)
-            - 0.5 * log_determinant
+        conditioned = condition(factor, self.covariance, evidence, residual)
+        offset = jnp.sum(self.mean * (linear - 0.5 * evidence * self.mean), axis=-1)
+        return GaussianProcessPosterior(
+            jnp.sum(offset + conditioned.log_normalizer, axis=-1),
+            self.mean + conditioned.shift,
+            conditioned.variance,
+            self.covariance,
+            evidence,
+            factor,
         )
-        return GaussianProcessPosterior(jnp.sum(log_normalizer, axis=-1), self.mean + shift, covariance)
+
+    def sample(self, key: Array, shape: tuple[int, ...] = ()) -> Array:
+        """Draw whole trajectories from the prior, shape `shape` + (T, K); see `draw_smooth`."""
+        return _sample_prior(self, key, shape)
 
 
 @pytree_dataclass
@@ -97,13 +110,19 @@ class GaussianProcessPosterior:
     Attributes:
         log_normalizer: Shape (...).
         joint_mean: Shape (..., K, T).
-        joint_covariance: Over the sites, for each latent, shape (..., K, T, T).
+        joint_variance: The marginal variances, shape (..., K, T).
+        prior_covariance: C, shape (K, T, T).
+        evidence: W, shape (..., K, T).
+        factor: That of I + W^½ C W^½, of batch shape (..., K).
         exact: True.
     """
 
     log_normalizer: Array
     joint_mean: Array
-    joint_covariance: Array
+    joint_variance: Array
+    prior_covariance: Array
+    evidence: Array
+    factor: Factor
     exact: bool = static_field(default=True)
 
     @property
@@ -114,7 +133,7 @@ class GaussianProcessPosterior:
     @property
     def variance(self) -> Array:
         """Var[z_t], shape (..., T, K)."""
-        return transpose(jnp.diagonal(self.joint_covariance, axis1=-2, axis2=-1))
+        return transpose(self.joint_variance)
 
     @property
     def standard_deviation(self) -> Array:
@@ -122,8 +141,13 @@ class GaussianProcessPosterior:
         return jnp.sqrt(self.variance)
 
     @property
+    def joint_covariance(self) -> Array:
+        """The covariance over the sites, for each latent, shape (..., K, T, T); computed when asked for."""
+        return _joint_covariance(self)
+
+    @property
     def covariance(self) -> Array:
-        """The covariance over the sites, for each latent, shape (..., K, T, T)."""
+        """The same as `joint_covariance`."""
         return self.joint_covariance
 
     @property
@@ -134,20 +158,74 @@ class GaussianProcessPosterior:
     def sample(self, key: Array, shape: tuple[int, ...] = ()) -> Array:
         """Draw whole trajectories, shape `shape` + (..., T, K), differentiable in the parameters.
 
-        A smooth kernel's covariance is singular in floating point: its factorisation here takes T
-        rounding errors of the largest variance on the diagonal (10⁻⁵ of it at T = 50 in float32).
+        A draw f of the prior is moved to the evidence (Matheron's rule), rather than the posterior's
+        covariance factorised, which is singular in floating point:
+
+            z = E_q[z] + f − C W^½ B⁻¹ (W^½ f + ε),   B = I + W^½ C W^½,   ε standard normal.
+
+        For f see `draw_smooth`. At W = 0 the derivative in W^½ is that of fixed ε, and none in W is taken.
+
+        References:
+            Wilson et al., Pathwise conditioning of Gaussian processes, JMLR 22, 2021.
         """
-        num_sites = self.joint_mean.shape[-1]
-        largest = jnp.max(jnp.diagonal(self.joint_covariance, axis1=-2, axis2=-1), axis=-1)
-        jitter = 2 * num_sites * jnp.finfo(largest.dtype).eps * largest
-        identity = jnp.eye(num_sites, dtype=largest.dtype)
-        factor, _ = cholesky_with_inverse(self.joint_covariance + jitter[..., None, None] * identity)
-        noise = jax.random.normal(key, shape + self.joint_mean.shape, largest.dtype)
-        return transpose(self.joint_mean + matrix_vector(factor, noise))
+        return _sample_posterior(self, key, shape)
+
+    @property
+    def aligned_covariance(self) -> Array:
+        """C with an axis for each of the batch, of size 1 but where `vmap` made a batch."""
+        missing = self.evidence.ndim + 1 - self.prior_covariance.ndim
+        *batch, latents, rows, columns = self.prior_covariance.shape
+        return self.prior_covariance.reshape(*batch, *(1,) * missing, latents, rows, columns)
+
+
+# What a posterior computes, compiled once for all calls outside of `jit`.
+
+
+@jax.jit
+def _joint_covariance(posterior: GaussianProcessPosterior) -> Array:
+    return smoother(posterior.factor, posterior.aligned_covariance, posterior.evidence)[0]
+
+
+@functools.partial(jax.jit, static_argnums=2)
+def _sample_prior(prior: GaussianProcess, key: Array, shape: tuple[int, ...]) -> Array:
+    return transpose(prior.mean + draw_smooth(prior.covariance, key, shape + prior.mean.shape))
+
+
+@functools.partial(jax.jit, static_argnums=2)
+def _sample_posterior(posterior: GaussianProcessPosterior, key: Array, shape: tuple[int, ...]) -> Array:
+    covariance, evidence = posterior.aligned_covariance, posterior.evidence
+    key, noise_key = jax.random.split(key)
+    shape = shape + evidence.shape
+    smooth = draw_smooth(covariance, key, shape)
+    noise = jax.random.normal(noise_key, shape, smooth.dtype)
+    has_evidence = evidence > 0
+    root = jnp.where(has_evidence, jnp.sqrt(jnp.where(has_evidence, evidence, 1.0)), 0.0)
+    solved = solve_inner(posterior.factor, covariance, root, root * smooth + noise)
+    # Where there is much evidence f and what is subtracted cancel; B b = r f + ε gives the difference.
+    observed = is_observed(covariance, evidence)
+    difference = (solved - noise) / jnp.where(observed, root, 1.0)
+    residual = jnp.where(observed, difference, smooth - matrix_vector(covariance, root * solved))
+    return transpose(posterior.joint_mean + residual)
+
+
+def draw_smooth(covariance: Array, key: Array, shape: tuple[int, ...]) -> Array:
+    """Draws from N(0, C), shape (..., T), where C may be singular, but for rounding.
+
+    With L Lᵀ = C + J, J of the size of the rounding errors of C's eigenvalues, C L⁻ᵀε has the covariance
+    C (C + J)⁻¹ C: it differs from C by J at most in every direction and, unlike that of Lε, by nothing where
+    C has nothing, so that draws are as smooth as C is.
+    """
+    num_sites = covariance.shape[-1]
+    largest = jnp.max(jnp.diagonal(covariance, axis1=-2, axis2=-1), axis=-1)
+    jitter = JITTER * (num_sites + 10) * jnp.finfo(covariance.dtype).eps * largest
+    identity = jnp.eye(num_sites, dtype=covariance.dtype)
+    _, inverse = cholesky_with_inverse(covariance + jitter[..., None, None] * identity)
+    noise = jax.random.normal(key, shape, covariance.dtype)
+    return matrix_vector(covariance, matrix_vector(transpose(inverse), noise))
 
 
 def _check_moments(name: str, mean: Array, matrix: Array) -> tuple[Array, Array]:
-    mean, matrix = jnp.asarray(mean), jnp.asarray(matrix)
+    mean, matrix = as_floating("mean", mean), as_floating(name, matrix)
     dtype = jnp.result_type(mean, matrix, 0.0)
     mean, matrix = mean.astype(dtype), matrix.astype(dtype)
     fits = (

@@ -1,6 +1,5 @@
 """A Markov chain prior with learnable parameters, by gradients or in closed form."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -8,25 +7,51 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from rpm_jax._checks import require_finite, require_positive_integer
+from rpm_jax._checks import is_concrete, require_boolean, require_finite, require_positive_integer
+from rpm_jax._record import record
 from rpm_jax.priors._base import PriorSpec
+from rpm_jax.priors._fixed import Fixed
 from rpm_jax.priors._hidden_markov import HiddenMarkov, HiddenMarkovPosterior
-from rpm_jax.priors._specs import Fixed
 
 SCALE = 0.1
 """The standard deviation of the initial transition logits."""
 
 
-@dataclass(frozen=True, eq=False)
+@record
 class LearnableHiddenMarkov:
-    """A Markov chain whose initial and transition logits are learned."""
+    """A Markov chain whose initial and transition logits are learned; `hidden_markov` makes it.
+
+    Attributes:
+        num_states: K.
+        num_sites: T.
+        initial: p(z_1) to start from, shape (K,), or None.
+        transition: p(z_t+1 = j | z_t = i) to start from, shape (K, K), or None.
+        stickiness: Added to the diagonal of random transition logits.
+        parallel: As in `HiddenMarkov`.
+    """
 
     num_states: int
     num_sites: int
-    initial: Array | None
-    transition: Array | None
-    stickiness: float
-    parallel: bool
+    initial: Array | None = None
+    transition: Array | None = None
+    stickiness: float = 0.0
+    parallel: bool = False
+
+    def __post_init__(self) -> None:
+        """Check all of them."""
+        require_positive_integer("num_states", self.num_states)
+        require_positive_integer("num_sites", self.num_sites)
+        require_finite("stickiness", jnp.asarray(self.stickiness))
+        if self.transition is not None and self.stickiness != 0:
+            raise ValueError(
+                f"stickiness applies to random transitions, got {self.stickiness} together with transition; "
+                "leave one of them out"
+            )
+        size = self.num_states
+        for name, shape in (("initial", (size,)), ("transition", (size, size))):
+            if getattr(self, name) is not None:
+                checked = _check_probabilities(name, getattr(self, name), shape)
+                object.__setattr__(self, name, checked)
 
     def init(self, key: Array) -> dict:
         """The initial and transition logits."""
@@ -104,23 +129,14 @@ def hidden_markov(
         ValueError: For numbers that are not positive integers, shapes that do not fit, or rows that are no
             probabilities.
     """
-    require_positive_integer("num_states", num_states)
-    require_positive_integer("num_sites", num_sites)
+    require_boolean("learnable", learnable)
+    require_boolean("parallel", parallel)
     require_finite("stickiness", jnp.asarray(stickiness))
-    if transition is not None and stickiness != 0:
-        raise ValueError(
-            f"stickiness applies to random transitions, got {stickiness} together with transition; leave one "
-            f"of them out"
-        )
-    if initial is not None:
-        initial = _check_probabilities("initial", initial, (num_states,))
-    if transition is not None:
-        transition = _check_probabilities("transition", transition, (num_states, num_states))
     spec = LearnableHiddenMarkov(num_states, num_sites, initial, transition, stickiness, parallel)
     if learnable:
         return spec
     params = spec.init(jax.random.key(0))
-    given = {"initial": initial, "transition": transition}
+    given = {"initial": spec.initial, "transition": spec.transition}
     exact = {name: jnp.log(value) for name, value in given.items() if value is not None}
     return Fixed(spec.apply(params | exact))
 
@@ -138,6 +154,8 @@ def _check_probabilities(name: str, probabilities: Any, shape: tuple[int, ...]) 
     probabilities = probabilities.astype(jnp.result_type(probabilities, 0.0))
     if probabilities.shape != shape:
         raise ValueError(f"{name} must have shape {shape} for {shape[0]} states, got {probabilities.shape}")
+    if not is_concrete(probabilities):
+        return probabilities
     require_finite(name, probabilities)
     values = np.atleast_2d(np.asarray(probabilities))
     totals = values.sum(axis=-1)

@@ -1,24 +1,37 @@
 """A learnable Dirichlet prior over the proportions of topics."""
 
-from dataclasses import dataclass
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jax import Array
 
-from rpm_jax._checks import require_positive_integer
+from rpm_jax._checks import is_concrete, require_boolean, require_positive_integer
+from rpm_jax._record import record
 from rpm_jax.priors._base import PriorSpec
-from rpm_jax.priors._specs import Fixed
+from rpm_jax.priors._fixed import learned_or_fixed
 from rpm_jax.priors._topics import DirichletCategorical, check_concentration
 
 
-@dataclass(frozen=True, eq=False)
+@record
 class LearnableDirichletTopics:
-    """A `DirichletCategorical` whose concentrations are learned as logarithms."""
+    """A `DirichletCategorical` whose concentrations are learned as logarithms; `dirichlet_topics` makes it.
+
+    Attributes:
+        initial: The prior to start from.
+        symmetric: Whether all topics keep one concentration.
+    """
 
     initial: DirichletCategorical
-    symmetric: bool
+    symmetric: bool = False
+
+    def __post_init__(self) -> None:
+        """Check that concentrations are the same where they stay the same."""
+        concentration = self.initial.concentration
+        if self.symmetric and is_concrete(concentration) and bool(jnp.any(concentration != concentration[0])):
+            raise ValueError(
+                f"concentration must be the same for all topics with symmetric=True, got {concentration}; "
+                "pass one number, or symmetric=False"
+            )
 
     def init(self, key: Array) -> dict:
         """The logarithm of the initial concentrations, shape (K,), or () if they are all the same."""
@@ -75,13 +88,9 @@ def dirichlet_topics(
             f"concentration must be one number or one for each of the {num_topics} topics, shape "
             f"({num_topics},), got shape {initial.shape}"
         )
-    if symmetric and bool(jnp.any(initial != jnp.ravel(initial)[0])):
-        raise ValueError(
-            f"concentration must be the same for all topics with symmetric=True, got {initial}; pass one "
-            "number, or symmetric=False"
-        )
+    require_boolean("symmetric", symmetric)
     prior = DirichletCategorical(
         jnp.broadcast_to(initial, (num_topics,)), num_sites, max_iterations, tolerance
     )
     spec = LearnableDirichletTopics(prior, symmetric)
-    return spec if learnable else Fixed(spec.apply(spec.init(jax.random.key(0))))
+    return learned_or_fixed(spec, learnable)

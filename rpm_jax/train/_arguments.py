@@ -67,9 +67,9 @@ def as_hyperparameters(values: Any, num_runs: int, *, are_rates: bool) -> dict[s
             raise ValueError(f"hyperparameters[{name!r}] must be finite, got {array}")
         if are_rates:
             require_choice("hyperparameters (learning rates by group): name", name, tuple(LEARNING_RATES))
-            if array.shape != (num_runs,) or not (array > 0).all():
+            if array.shape != (num_runs,) or not (array >= 0).all():
                 raise ValueError(
-                    f"hyperparameters[{name!r}] must be one positive learning rate per key, got {array}"
+                    f"hyperparameters[{name!r}] must be one learning rate of at least 0 per key, got {array}"
                 )
         arrays[name] = jnp.asarray(value)
     return arrays

@@ -131,7 +131,7 @@ def spread_data(data: Data, mesh: Mesh) -> tuple[Data, Spread]:
     elif log_weights is not None and len(processes) > 1:
         log_weights = log_weights + math.log(data.size / layout.size)
     filled = data._replace(
-        views=tuple(_fill_up(view, missing, mode="edge") for view in data.views),
+        views=jax.tree.map(lambda leaf: _fill_up(leaf, missing, mode="edge"), data.views),
         mask=None if data.mask is None else _fill_up(data.mask, missing, constant_values=False),
         log_weights=None if log_weights is None else _fill_up(log_weights, missing, constant_values=-np.inf),
         distinct=None,

@@ -131,5 +131,5 @@ def fit(
 
 
 def prepared(model: Model, data: Data) -> Data:
-    """Data as the model likes them best, where it has a preference."""
+    """Data as the model likes them best, where it has a preference, after a look at them."""
     return ability(model, "prepare", lambda data: data)(data) if is_concrete(data) else data

@@ -8,10 +8,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
 from jax.sharding import Mesh
 
-from rpm_jax._checks import require_positive_integer
+from rpm_jax._checks import require_boolean, require_positive_integer
 from rpm_jax.data import Data, as_data
 from rpm_jax.model import Model, ability, check_model
 from rpm_jax.train._arguments import as_hyperparameters, keys_of_runs
@@ -35,7 +34,7 @@ def fit_seeds(
     model: Model,
     views: Any,
     *,
-    keys: Array,
+    keys: Any,
     hyperparameters: Mapping[str, Any] | None = None,
     stacked_data: bool = False,
     seeds_at_once: int | None = None,
@@ -47,7 +46,7 @@ def fit_seeds(
     Args:
         model: The model.
         views: As for `fit`.
-        keys: Random keys, shape (S,): one run for each.
+        keys: Random keys, shape (S,) or a list of S: one run for each.
         hyperparameters: Arrays with first axis S. With `optimizer` a function of such keyword arguments
             that returns an optax optimiser, each run gets its own; without, they are learning rates of the
             default optimiser by group.
@@ -69,6 +68,9 @@ def fit_seeds(
     optimizer = options.get("optimizer")
     are_rates = optimizer is None or isinstance(optimizer, Adam)
     values = as_hyperparameters(hyperparameters, len(keys), are_rates=are_rates)
+    require_boolean("stacked_data", stacked_data)
+    if seeds_at_once is not None:
+        require_positive_integer("seeds_at_once", seeds_at_once)
     of_data = {name: options.pop(name, None) for name in OF_THE_DATA}
     if stacked_data:
         data = _stacked_data(views, len(keys), **of_data)
@@ -105,7 +107,6 @@ def fit_seeds(
 
     if seeds_at_once is None or seeds_at_once >= len(keys):
         return _sweep(model, data, outcome(slice(None)), stacked_data)
-    require_positive_integer("seeds_at_once", seeds_at_once)
     # Groups of one size, where that goes, share a compilation.
     size = -(-len(keys) // -(-len(keys) // seeds_at_once))
     outcomes = [outcome(slice(start, start + size)) for start in range(0, len(keys), size)]

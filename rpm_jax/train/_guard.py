@@ -36,7 +36,7 @@ def is_finite(tree: Any) -> Array:
 
 
 SMALL = 4096
-"""Arrays of up to this many numbers are checked together: one kernel for each would cost more than they do."""
+"""Arrays of up to this many numbers are checked together: one kernel for each would cost more than that."""
 
 
 def _all(condition: Callable[..., Array], *trees: Any) -> Array:
@@ -81,7 +81,7 @@ class Sound(NamedTuple):
 
         Args:
             params: Parameters.
-            left_out: Whether steps were left out since the last look, boolean, one for each seed if there are.
+            left_out: Whether steps were left out since the last look, boolean, one for each seed.
         """
         if self.params is None or self.latest is None:
             return Sound(self.latest, params)
@@ -98,7 +98,7 @@ def last_finite(
         evaluate: Parameters -> bound, one for each seed if there are.
 
     Returns:
-        Parameters and bound, those of the first candidate where no bound is finite, and the candidate's place.
+        Parameters and bound, of the first candidate where no bound is finite, and the candidate's place.
     """
     params = candidates[0]()
     bound = np.asarray(evaluate(params))
@@ -119,7 +119,7 @@ def last_finite(
 def before_last_step(
     advance: Callable[[Any, int, int], tuple[Any, np.ndarray]], state: Any, start: int, losses: np.ndarray
 ) -> Any:
-    """The parameters before the last step that was made, which the loss was finite at, by the same steps again.
+    """The parameters before the last step made, at which the loss was finite, by the same steps again.
 
     Args:
         advance: (state, start, number) -> (state, losses).

@@ -10,7 +10,7 @@ from jax import Array
 
 from rpm_jax._record import record
 from rpm_jax.data import Data, as_data, choose_mixture
-from rpm_jax.inference import Against, as_against, new_rows, optimise_rows, row_parts
+from rpm_jax.inference import as_against, new_rows, optimise_rows, row_parts
 from rpm_jax.model import Model, mean_bound
 from rpm_jax.train._devices import Spread, replicate, spread_mean_bound
 from rpm_jax.train._optimizer import LEARNING_RATES
@@ -44,8 +44,9 @@ def as_held_out(held_out: Any, as_stacked: Callable[[Any], Data] | None = None) 
     if held_out is None:
         return None
     held_out = held_out if isinstance(held_out, HeldOut) else HeldOut(held_out)
-    convert = as_data if as_stacked is None else as_stacked
-    return HeldOut(convert(held_out.data), held_out.against)
+    if as_stacked is not None:
+        return HeldOut(as_stacked(held_out.data), held_out.against)
+    return HeldOut(as_data(held_out.data, name="held_out"), held_out.against)
 
 
 class Watch(NamedTuple):

@@ -25,9 +25,8 @@ def initial_parameters(params: Any, expected: Any, *, stacked: bool) -> Any:
     structures = [str(jax.tree.structure(tree)) for tree in (expected, params)]
     if structures[0] != structures[1]:
         raise ValueError(
-            "params must have the structure of model.init(key, "
-            f"data){', stacked over seeds' if stacked else ''}: "
-            f"{structures[0]}, got {structures[1]}"
+            "params must have the structure of model.init(key, data)"
+            f"{', stacked over seeds' if stacked else ''}: {structures[0]}, got {structures[1]}"
         )
 
     def convert(path: tuple, want: Any, got: Any) -> Array:

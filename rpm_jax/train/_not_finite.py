@@ -8,6 +8,7 @@ import numpy as np
 
 from rpm_jax._jit import jit
 from rpm_jax.data import Batch, Data
+from rpm_jax.incomplete import fill_missing
 from rpm_jax.model import bound
 
 MOST_EXAMINED = 4096
@@ -17,12 +18,10 @@ MOST_EXAMINED = 4096
 def find_not_finite(model: Any, params: Any, data: Data) -> str | None:
     """Say which of a model's numbers are NaN or infinite, the first of them in the order of computation.
 
-    Parameters, then the factors of each view, site and datum, then the bound of each datum, then its
-    gradient.
+    Parameters, then the factors of each view, site and datum, then each datum's bound, then its gradient.
 
     Args:
-        model: An `RPM`, or any other `rpm_jax.model.Model`, of which only parameters and bounds are looked
-            at.
+        model: An `RPM`, or any other `rpm_jax.model.Model`, of which there are parameters and bounds alone.
         params: Its parameters.
         data: The data of the fit, the first 4096 of which are looked at.
 
@@ -72,11 +71,11 @@ def _in_factors(model: Any, params: Any, data: Data) -> str | None:
     if not bad.any():
         return None
     datum, view, site = (int(i) for i in np.argwhere(bad)[0])
-    observed = np.asarray(data.views[view][datum])
+    observed = np.asarray(fill_missing(data.views)[view][datum])
     return (
-        f"the {what} of {int(bad.sum())} of {bad.size} factors are not finite, first those of view "
-        f"{view}, site "
-        f"{site}, datum {datum} (views[{view}][{datum}], from {observed.min():.3g} to {observed.max():.3g})"
+        f"the {what} of {int(bad.sum())} of {bad.size} factors are not finite, first those of view {view}, "
+        f"site {site}, datum {datum} (views[{view}][{datum}], from {observed.min():.3g} to "
+        f"{observed.max():.3g})"
     )
 
 
@@ -102,8 +101,7 @@ def _gradient(model: Any, params: Any, batch: Batch, data: Data) -> Any:
 
 def _in_bounds(model: Any, params: Any, data: Data) -> str | None:
     """Whose bound, or which parameter's gradient, is not finite."""
-    size = data.views[0].shape[0]
-    batch = data.batch(jnp.arange(min(size, MOST_EXAMINED)))
+    batch = data.batch(jnp.arange(min(data.size, MOST_EXAMINED)))
     values = np.asarray(_bounds(model, params, batch, data))
     wrong = np.flatnonzero(~np.isfinite(values))
     if len(wrong):
@@ -111,5 +109,5 @@ def _in_bounds(model: Any, params: Any, data: Data) -> str | None:
             f"the bound of {len(wrong)} of {len(values)} data is not finite, first that of datum {wrong[0]} "
             f"({values[wrong[0]]}), though its factors are"
         )
-    few = data.batch(jnp.arange(min(size, 32)))
+    few = data.batch(jnp.arange(min(data.size, 32)))
     return _in_params("the bound's gradient by params", _gradient(model, params, few, data))

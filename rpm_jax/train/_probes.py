@@ -15,24 +15,21 @@ SCHEDULE_PROBES = 20
 """At how many steps of a run its schedule is looked at."""
 
 
-def check_held_out(held_out: Data, data: Data, first: int) -> None:
-    """Raise `ValueError` unless held-out data have the views of the fit's.
+def check_weights(log_weights: Array, batch_size: int, *, replacement: bool) -> None:
+    """Raise `ValueError` where a minibatch, of whose data F_j consists, may hold data of weight 0 alone.
 
     Args:
-        held_out: These data.
-        data: The data of the fit.
-        first: How many leading axes, of data (and seeds), may differ.
+        log_weights: Of the data, shape (..., N).
+        batch_size: B.
+        replacement: Whether minibatches are drawn with replacement.
     """
-    if len(held_out.views) != len(data.views):
+    weightless = int(np.isneginf(np.asarray(log_weights)).sum(-1).max())
+    if weightless >= (1 if replacement else batch_size):
         raise ValueError(
-            f"held_out must hold the J = {len(data.views)} views of the fit, got {len(held_out.views)}"
+            f"log_weights: {weightless} of {log_weights.shape[-1]} data have weight 0, so that a minibatch "
+            f"of batch_size={batch_size} may hold no component of F_j; leave these data out, take larger "
+            "minibatches without replacement, or components='data'"
         )
-    for j, (new, old) in enumerate(zip(held_out.views, data.views, strict=True)):
-        if new.shape[first:] != old.shape[first:]:
-            raise ValueError(
-                f"held_out: views[{j}] must have the shape of the fit's, (n, *{old.shape[first:]}), got "
-                f"{new.shape[first - 1 :]}"
-            )
 
 
 def check_schedule(schedule: Callable[[Any], Any], num_steps: int) -> None:
@@ -50,9 +47,8 @@ def check_schedule(schedule: Callable[[Any], Any], num_steps: int) -> None:
     wrong = ~(np.isfinite(values) & (values >= 0))
     if wrong.any():
         raise ValueError(
-            "schedule must give factors on the learning rates, finite and at least 0, got "
-            f"{values[wrong][0]} at "
-            f"step {steps[wrong][0]}"
+            f"schedule must give factors on the learning rates, finite and at least 0, got "
+            f"{values[wrong][0]} at step {steps[wrong][0]}"
         )
 
 
@@ -77,10 +73,9 @@ def call_optimizer(
         updated = optax.apply_updates(params, updates)
     except Exception as error:
         raise TypeError(
-            "optimizer must be an optax optimiser whose update takes gradients, parameters and "
-            "value=loss, such "
-            "as optax.adam(1e-3); one with a line search, such as optax.lbfgs(), also needs the loss as a "
-            "function, which differs from minibatch to minibatch. Its update gave "
+            "optimizer must be an optax optimiser whose update takes gradients, parameters and value=loss, "
+            "such as optax.adam(1e-3); one with a line search, such as optax.lbfgs(), also needs the loss as "
+            "a function, which differs from minibatch to minibatch. Its update gave "
             f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
         ) from error
     _require_like("optimizer must give updates like the parameters", updated, params)
@@ -88,13 +83,13 @@ def call_optimizer(
 
 
 def check_update(update: Callable[..., Any], params: Any, data: Data) -> None:
-    """Raise `TypeError` unless an `update` returns parameters of the structure, shapes and types it is given."""
+    """Raise `TypeError` unless `update` returns parameters of the structure, shapes and types it is given."""
     updated = jax.eval_shape(update, params, data, jax.ShapeDtypeStruct((), jnp.zeros(()).dtype))
     _require_like("update must return parameters like those it is given", updated, params)
 
 
 def _require_like(rule: str, got: Any, expected: Any) -> None:
-    structure = jax.tree.structure(expected)
+    structure: Any = jax.tree.structure(expected)
     if jax.tree.structure(got) != structure:
         raise TypeError(f"{rule}, a pytree {structure}, got {_described(got)}")
     pairs = zip(jax.tree_util.tree_leaves_with_path(expected), jax.tree.leaves(got), strict=True)

@@ -152,7 +152,7 @@ def run_steps(
         num_steps: Of the run.
         steps_per_call: Between two looks.
         watcher: Who looks on.
-        update: (params, fraction of the run) -> (params, whether they are new), applied after each call, or
+        update: (params, fraction of the run) -> (params, whether they are new), applied after each call; or
             None.
     """
     watch, stopping, reporter, callback, description = watcher

@@ -10,7 +10,7 @@ import numpy as np
 from jax import Array
 
 from rpm_jax._jit import jit
-from rpm_jax.data import Data
+from rpm_jax.data import Data, require_alike
 from rpm_jax.feeds import Feed, full, minibatch
 from rpm_jax.inference import row_parts
 from rpm_jax.model import Model, ability, mean_bound
@@ -30,7 +30,7 @@ from rpm_jax.train._not_finite import find_not_finite
 from rpm_jax.train._objectives import BoundObjective
 from rpm_jax.train._optimizer import Adam, for_run
 from rpm_jax.train._options import FitOptions
-from rpm_jax.train._probes import check_held_out, check_schedule, check_update
+from rpm_jax.train._probes import check_schedule, check_update, check_weights
 from rpm_jax.train._progress import Reporter, reporter
 from rpm_jax.train._run import Course, Watcher, run_steps
 from rpm_jax.train._seeds import Seeds, call_over_seeds, over_seeds
@@ -87,7 +87,8 @@ class Runner(NamedTuple):
         started = time.perf_counter()
         options = self.options
         if self.held_out is not None:
-            check_held_out(self.held_out.data, self.data, 1 if self.data_axis is None else 2)
+            num_leading = 1 if self.data_axis is None else 2
+            require_alike("held_out", self.held_out.data, self.data, num_leading=num_leading)
         batch_size = self._batch_size()
         keys = _five(key) if self.seeds is None else jax.vmap(_five)(key)
         init_key, *step_keys = (keys[..., i] for i in range(5))
@@ -96,6 +97,9 @@ class Runner(NamedTuple):
         feed = self._feed(batch_size)
         if self.spread is not None:
             check_spread(self.spread, self.model, options.components, bool(row_parts(self.model)))
+        weighs = getattr(feed, "weighs_batch", False) and options.is_bound and self.spread is None
+        if weighs and self.data.log_weights is not None:
+            check_weights(self.data.log_weights, batch_size, replacement=options.replacement)
         watch = None
         if self.held_out is not None:
             watch = Watch(self.model, self.data, self.held_out, self.seeds, self.spread)

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from rpm_jax.train._history import History
 from rpm_jax.train._run import Course
 
 FALLBACKS = (
@@ -35,15 +34,15 @@ def warnings_of(
     texts = list(left_out(course, found, own_optimizer=own_optimizer))
     if course.undone.any():
         texts.append(
-            f"update gave parameters that are not finite {int(course.undone.max())} times{_runs(course.undone)}; "
-            "those before it were kept. Check it for divisions by zero"
+            f"update gave parameters that are not finite {int(course.undone.max())} times"
+            f"{_runs(course.undone)}; those before it were kept. Check it for divisions by zero"
         )
     lost = ~np.isfinite(bound)
     if place.any():
         kinds = ", ".join(FALLBACKS[i] for i in sorted(set(place[place > 0].ravel().tolist())))
         texts.append(
-            f"The bound of the last parameters is not finite{_runs(place)}: returned are {kinds}, whose bound is."
-            + (cause if not history.skipped.any() else "")
+            f"The bound of the last parameters is not finite{_runs(place)}: returned are {kinds}, whose "
+            "bound is." + (cause if not history.skipped.any() else "")
         )
     if lost.any():
         texts.append(
@@ -60,15 +59,15 @@ def left_out(course: Course, found: str | None = None, *, own_optimizer: bool) -
         return ()
     refused = ""
     if course.refused.any():
-        refused = f" ({int(course.refused.max())} of them since optimizer or schedule gave NaN or infinite parameters)"
+        refused = f" ({int(course.refused.max())} of them since optimizer or schedule gave NaN or infinity)"
     end = (
         " The run was ended, its last finite parameters are kept." if history.stopped == "not finite" else ""
     )
     cause = f" In the end {found}." if found else ""
     return (
-        f"{int(history.skipped.max())} of {history.train.shape[-1]} steps{_runs(history.skipped)} had a NaN or "
-        f"infinite bound, gradient or update and were left out{refused}.{end}{cause}"
-        + _advice(history, own_optimizer),
+        f"{int(history.skipped.max())} of {history.train.shape[-1]} steps{_runs(history.skipped)} had a NaN "
+        f"or infinite bound, gradient or update and were left out{refused}.{end}{cause}"
+        + _advice(course, own_optimizer),
     )
 
 
@@ -78,12 +77,15 @@ def warn(texts: Sequence[str], stacklevel: int) -> None:
         warnings.warn(text, RuntimeWarning, stacklevel=stacklevel + 1)
 
 
-def _advice(history: History, own_optimizer: bool) -> str:
-    left_out = np.isnan(history.train)
-    if left_out.shape[-1] and left_out.all(-1).any():
+def _advice(course: Course, own_optimizer: bool) -> str:
+    none_made = np.isnan(course.history.train).all(-1)
+    if (none_made & (course.refused > 0)).any():
+        return " No step could be made: check the optimizer and its schedule."
+    if none_made.any():
         return (
-            " The first step failed already, so learning rates are not the cause: check the initial parameters "
-            "(params, prior), the scale of the views and, where there is one, the loss; float64 may help."
+            " The first step failed already, so learning rates are not the cause: check the initial "
+            "parameters (params, prior), the scale of the views and, where there is one, the loss; "
+            "float64 may help."
         )
     rates = "of the optimizer" if own_optimizer else "(learning_rates=...)"
     return f" Lower learning rates {rates} or float64 usually help."

@@ -273,3 +273,12 @@ def test_as_marginals_of_an_implicit_model():
 def test_errors(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+@pytest.mark.parametrize("indices", [(0, 5), (-1, 0), (1, 1)])
+def test_a_subset_of_numbers_that_are_not_there_is_refused(indices):
+    """JAX would take the last row for one beyond it, and give another copula without a word."""
+    correlation = equicorrelation(0.4, 3)
+    for copula in (Gaussian(correlation), Student(correlation, 4.0)):
+        with pytest.raises(ValueError, match="subset: indices must be different numbers from 0 to 2"):
+            copula.subset(indices)

@@ -27,7 +27,7 @@ NUMBERS = {
     "bound_heldout",
     "seconds",
     "seconds_fit",
-    "bandwidth",
+    "lengthscale",
     "steps",
 }
 PNG = b"\x89PNG"
@@ -327,8 +327,8 @@ def test_epochs_are_passes_over_the_data():
 @pytest.mark.parametrize(
     ("option", "kernel"),
     [
-        (["--bandwidth", "7"], rpm.priors.kernels.radial_basis_function(7.0)),
-        (["--kernel", "matern32", "--lengthscale", "0.3"], rpm.priors.kernels.matern(1.5, 0.3)),
+        (["--bandwidth", "7"], rpm.priors.kernels.rbf_from_bandwidth(7.0)),
+        (["--kernel", "matern32", "--lengthscale", "0.3"], rpm.priors.kernels.Matern(1.5, 0.3)),
     ],
 )
 @pytest.mark.parametrize("static", [(), ("--static",)])

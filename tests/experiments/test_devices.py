@@ -87,7 +87,7 @@ def metrics_of_two_and_of_one(experiment, folder, *arguments):
 def test_two_processes_find_what_one_finds(tmp_path):
     """Each fits its share, two and three sequences; the first one writes the files."""
     metrics = metrics_of_two_and_of_one("poisson_balls", tmp_path, *SMALL)
-    for name in ("bound_train", "bound_heldout", "r2_heldout", "bandwidth"):
+    for name in ("bound_train", "bound_heldout", "r2_heldout", "lengthscale"):
         assert metrics[0][name] == pytest.approx(metrics[1][name], rel=1e-4)
 
 

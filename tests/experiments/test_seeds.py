@@ -35,7 +35,7 @@ def test_metrics_are_medians(directory):
     for name in ("r2", "r2_torchrpm", "r2_heldout", "r2_torchrpm_heldout", "bound_train", "bound_heldout"):
         assert len(each[name]) == 2
         np.testing.assert_allclose(metrics[name], np.median(each[name]))
-    assert len(set(each["bound_train"])) == len(each["bandwidth"]) == 2
+    assert len(set(each["bound_train"])) == len(each["lengthscale"]) == 2
     assert metrics["best_seed"] == int(np.argmax(each["bound_train"]))
     assert metrics["seconds"] > 0
 
@@ -54,7 +54,7 @@ def test_checkpoints_of_the_best_and_of_all(directory):
     best, metadata = rpm.train.load_checkpoint(directory / "checkpoints" / "fit")
     everything, _ = rpm.train.load_checkpoint(directory / "checkpoints" / "all_seeds")
     assert metadata["seed"] == json.loads((directory / "metrics.json").read_text())["best_seed"]
-    name = "log_bandwidth"
+    name = "log_lengthscale"
     np.testing.assert_array_equal(
         best["prior"]["kernel"][name], everything["prior"]["kernel"][name][metadata["seed"]]
     )

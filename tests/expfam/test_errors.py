@@ -56,7 +56,7 @@ def test_shapes(construct, message):
 
 def test_dtype():
     with pytest.raises(
-        TypeError, match=r"Poisson: natural parameters must be real numbers, got dtype complex"
+        TypeError, match=r"Poisson: natural parameter \w+ must be an array of real numbers, got dtype complex"
     ):
         expfam.Poisson(zeros(3, complex))
 

@@ -136,6 +136,146 @@ def test_von_mises_samples_at_all_concentrations(dtype):
             assert scipy.stats.kstest(wrapped, law.cdf).pvalue > 1e-3
 
 
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+def test_von_mises_samples_of_extreme_concentrations(dtype):
+    """Rejection once never ended from 10¹⁵ on, and drew 18 % too narrow at 10¹⁴."""
+    concentration = jnp.asarray([3e4, 6e4, 1e8, 1e12, 1e14, 1e15, 1e20, 1e30], dtype)
+    family = VonMises.from_direction_and_concentration(jnp.zeros(8, dtype), concentration)
+    z = np.asarray(jax.jit(lambda family: family.sample(jax.random.key(0), (20_000,)))(family), np.float64)
+    scaled = z * np.sqrt(np.asarray(concentration, np.float64))
+    np.testing.assert_allclose(scaled.mean(axis=0), 0.0, atol=5 / np.sqrt(len(z)))
+    np.testing.assert_allclose(scaled.var(axis=0), 1.0, atol=5 * np.sqrt(2 / len(z)))
+    np.testing.assert_allclose((scaled**4).mean(axis=0), 3.0, atol=5 * np.sqrt(96 / len(z)))
+
+
+def test_von_mises_draws_without_a_concentration_end():
+    draws = VonMises(jnp.array([[jnp.nan, 1.0], [jnp.inf, 0.0], [0.5, 0.0]])).sample(jax.random.key(0))
+    np.testing.assert_array_equal(np.isfinite(draws), [False, False, True])
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+def test_von_mises_of_extreme_concentrations(dtype):
+    """Squares of concentrations overflow float32 from 2·10¹⁹ on, where all was NaN."""
+    concentration = np.array([1e-6, 1e-3, 1.0, 1e3, 1e6, 1e12, 1e18, 1e20, 1e30])
+
+    @jax.jit
+    def quantities(concentration):
+        family = VonMises(jnp.stack([concentration, jnp.zeros_like(concentration)], axis=-1)[:, None])
+        other = VonMises(2.0 * family.eta)
+        slope = jax.grad(lambda eta: jnp.sum(VonMises(eta).entropy()))(family.eta)[:, 0, 0]
+        (mean,) = family.mean_parameters()
+        return (
+            family.log_partition(),
+            mean[:, 0, 0],
+            family.variance()[:, 0],
+            family.entropy(),
+            family.kl_divergence(other),
+            other.kl_divergence(family),
+            slope,
+        )
+
+    got = np.stack(quantities(jnp.asarray(concentration, dtype)), axis=-1)
+    with mp.workdps(60):
+        expected = []
+        for k in map(mp.mpf, concentration.tolist()):
+
+            def log_bessel(k):
+                if k < 1e5:
+                    return mp.log(mp.besseli(0, k))
+                return k - mp.log(2 * mp.pi * k) / 2 + mp.log(1 + 1 / (8 * k) + 9 / (128 * k**2))
+
+            def ratio(k):
+                if k < 1e5:
+                    return mp.besseli(1, k) / mp.besseli(0, k)
+                return 1 - 1 / (2 * k) - 1 / (8 * k**2) - 1 / (8 * k**3)
+
+            one, two = ratio(k), ratio(2 * k)
+            first = log_bessel(2 * k) - log_bessel(k) - k * one
+            second = log_bessel(k) - log_bessel(2 * k) + k * two
+            slope = -k * (1 - one / k - one**2) if k < 1e5 else -1 / (2 * k) - 1 / (4 * k**2)
+            row = (
+                log_bessel(k),
+                one,
+                1 - one,
+                mp.log(2 * mp.pi) + log_bessel(k) - k * one,
+                first,
+                second,
+                slope,
+            )
+            expected.append([float(value) for value in row])
+    relative = 2e-5 if dtype == jnp.float32 else 1e-10
+    got, expected = got.T, np.array(expected).T
+    np.testing.assert_allclose(got[:-1], expected[:-1], rtol=relative, atol=1e-37)
+    np.testing.assert_allclose(got[-1], expected[-1], rtol=relative, atol=1e-20)
+
+
+@pytest.mark.parametrize("name", ["DiagonalGaussian", "Gaussian", "KnownCovarianceGaussian"])
+def test_gaussians_far_from_zero_in_single_precision(name):
+    """Entropy and divergence know nothing of where the mean is; as A − ⟨η, μ⟩ they lost their digits."""
+    scale = np.float32(1e-3)
+    precision = np.float32(1e6) * np.array([[2.0, 0.5], [0.5, 1.0]], np.float32)
+
+    def member(mean):
+        mean = np.asarray(mean, np.float32)
+        if name == "DiagonalGaussian":
+            return expfam.DiagonalGaussian.from_mean_and_variance(mean, np.full(2, scale**2))
+        if name == "Gaussian":
+            return expfam.Gaussian(precision @ mean, -0.5 * precision)
+        return expfam.KnownCovarianceGaussian(precision @ mean, np.linalg.inv(precision))
+
+    one, two, here = member([1.0, -2.0]), member([1.0, -2.0 + scale]), member([0.0, 0.0])
+    np.testing.assert_allclose(one.entropy(), here.entropy(), rtol=1e-6)
+    generic = expfam.ExponentialFamily.entropy(here)
+    np.testing.assert_allclose(here.entropy(), generic, rtol=1e-6)
+    expected = (
+        0.5 if name != "KnownCovarianceGaussian" and name != "Gaussian" else 0.5 * precision[1, 1] * scale**2
+    )
+    np.testing.assert_allclose(one.kl_divergence(two), expected, rtol=2e-3)
+    np.testing.assert_allclose(one.log_prob(one.mean()), here.log_prob(here.mean()), rtol=1e-6)
+    slopes = jax.grad(lambda family: family.entropy())(one).natural_parameters
+    np.testing.assert_array_equal(slopes[0], 0.0)
+
+
+def test_log_partition_of_unequal_concentrations_in_single_precision():
+    """The logarithm of a proportion close to 1, times its concentration."""
+    alpha, beta = np.float32([1e2, 1e-3, 3.0, 1e6]), np.float32([1e6, 1e6, 1e6, 1e2])
+    expected = scipy.special.betaln(alpha.astype(float), beta.astype(float))
+    beta_family = Beta.from_concentrations(alpha[:, None], beta[:, None])
+    concentrations = np.stack([beta_family.eta1, beta_family.eta2], axis=-1)[:, 0].astype(float) + 1.0
+    exact = scipy.special.betaln(*concentrations.T)
+    np.testing.assert_allclose(exact, expected, rtol=1e-4)
+    np.testing.assert_allclose(beta_family.log_partition(), exact, rtol=1e-6, atol=1e-5)
+    dirichlet = Dirichlet.from_concentration(np.float32([[1e2, 1e6], [1e-3, 1e6]]))
+    exact = scipy.special.betaln(*(np.asarray(dirichlet.eta, float) + 1.0).T)
+    np.testing.assert_allclose(dirichlet.log_partition(), exact, rtol=1e-6, atol=1e-5)
+
+
+def test_poisson_draws_of_large_rates_in_single_precision():
+    """Rejection in float32 spread counts 27 % too far at λ = 10⁹."""
+    rate = jnp.asarray([2e3, 4e3, 1e5, 1e9], jnp.float32)
+    draws = np.asarray(Poisson.from_rate(rate).sample(jax.random.key(0), (20_000,)), np.float64)
+    exact = np.exp(np.asarray(jnp.log(rate), np.float64))
+    scaled = (draws - exact) / np.sqrt(exact)
+    assert np.all(np.abs(scaled.mean(axis=0))[:3] < 0.04)
+    np.testing.assert_allclose(scaled.std(axis=0), 1.0, rtol=0.03)
+    skewness = (((scaled - scaled.mean(axis=0)) / scaled.std(axis=0)) ** 3).mean(axis=0)
+    np.testing.assert_allclose(skewness, 1 / np.sqrt(exact), atol=5 * np.sqrt(6 / len(draws)))
+    assert Poisson.from_rate(jnp.asarray([1e30], jnp.float32)).sample(jax.random.key(0)) > 2**30
+
+
+def test_poisson_entropy_in_single_precision():
+    log_rate = np.linspace(-3.0, 5.0, 60)
+
+    def both(eta):
+        return Poisson(eta[:, None]).entropy(), jax.grad(lambda e: jnp.sum(Poisson(e[:, None]).entropy()))(
+            eta
+        )
+
+    low, high = jax.jit(both)(jnp.asarray(log_rate, jnp.float32)), jax.jit(both)(jnp.asarray(log_rate))
+    np.testing.assert_allclose(low[0], high[0], rtol=2e-6)
+    np.testing.assert_allclose(low[1], high[1], atol=1e-5)
+
+
 def spread_of(low, high, size, seed):
     return 10.0 ** np.random.default_rng(seed).uniform(low, high, size)
 

@@ -72,3 +72,29 @@ def test_errors():
         random_subset(0)
     with pytest.raises(ValueError, match="em=True does not go together with a queue or a random subset"):
         rpm.fit(model(), two_views(), key=jax.random.key(0), em=True, components=random_subset(3))
+
+
+def test_every_seed_draws_a_subset_of_its_own():
+    """The first components drawn differ by the sweep's seed, and by its own; a fit repeats itself."""
+    subsets = []
+    rpm_model = model()
+
+    class Recorded:
+        def init_memory(self, params, batch, data, key):
+            return random_subset(4).init(key)
+
+        def step(self, params, batch, data, memory):
+            memory, drawn, _ = random_subset(4).draw(memory, batch.index, data.size)
+            jax.debug.callback(lambda drawn: subsets.append(np.asarray(drawn).tolist()), drawn)
+            return -jnp.mean(rpm_model.minibatch_bound(params, batch)), memory
+
+    options = {"num_steps": 1, "loss": Recorded(), "batch_size": 3}
+    keys = jax.random.split(jax.random.key(0), 3)
+    rpm.fit_seeds(rpm_model, two_views(0, size=SIZE), keys=keys, seeds_at_once=1, **options)
+    rpm.fit(rpm_model, two_views(0, size=SIZE), key=keys[0], **options)
+    jax.effects_barrier()
+    drawn = [tuple(row) for row in subsets]
+    assert len(set(drawn[:3])) == 3
+    assert drawn[3] == drawn[0]
+    first = random_subset(4, seed=1).draw(random_subset(4, seed=1).init(keys[0]), INDEX, SIZE)[1]
+    assert first.tolist() != random_subset(4).draw(random_subset(4).init(keys[0]), INDEX, SIZE)[1].tolist()

@@ -113,7 +113,7 @@ def test_steps_take_new_combinations(params):
     for minibatch in (False, True):
         loss = ImplicitLikelihood(MODEL, minibatch)
         step = jax.jit(lambda memory, loss=loss: loss.step(params, batch, data, memory))
-        memory = loss.init_memory(params, batch, data)
+        memory = loss.init_memory(params, batch, data, KEY)
         first, following = step(memory)
         source = data
         if minibatch:
@@ -156,9 +156,9 @@ def test_sliced_steps_take_new_projections(params):
     loss, data = SlicedScoreMatching(MODEL), rpm.as_data(VIEWS)
     batch = data.batch(jnp.arange(5))
     step = jax.jit(lambda memory: loss.step(params, batch, data, memory))
-    first, memory = step(loss.init_memory(params, batch, data))
+    first, memory = step(loss.init_memory(params, batch, data, KEY))
     second, _ = step(memory)
-    again, _ = step(loss.init_memory(params, batch, data))
+    again, _ = step(loss.init_memory(params, batch, data, KEY))
     assert first == again
     assert first != second
 
@@ -293,3 +293,14 @@ def test_unnormalised_factors():
     penalised = rpm.ImplicitRPM(PRIOR, factors, penalty_weight=1.0)
     with pytest.raises(ValueError, match=r"penalty_weight must be 0 for unnormalised factors.* got 1\.0"):
         jax.eval_shape(penalised.bound, params, data.batch(jnp.arange(12)), data)
+
+
+def test_draws_of_every_loss_differ_by_the_key_of_the_fit(params):
+    """Seeds of a sweep have combinations and projections of their own."""
+    data = rpm.as_data(VIEWS)
+    batch = data.batch(jnp.arange(5))
+    for loss in (ImplicitLikelihood(MODEL), SlicedScoreMatching(MODEL)):
+        keys = [loss.init_memory(params, batch, data, jax.random.key(seed)) for seed in (0, 1, 1)]
+        first, second, again = (jax.random.key_data(key).tolist() for key in keys)
+        assert first != second
+        assert second == again

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support import FAMILIES, SCALAR_FAMILIES
+from support import FAMILIES, SCALAR_FAMILIES, rbf
 from support import random_potentials as make_potentials
 
 from rpm_jax.expfam import Categorical, DiagonalGaussian
@@ -20,7 +20,7 @@ from rpm_jax.objectives import (
     moment_penalty,
     score_matching,
 )
-from rpm_jax.priors import GaussianProcess, HiddenMarkov, Static, kernels
+from rpm_jax.priors import GaussianProcess, HiddenMarkov, Static
 
 REFERENCE = pathlib.Path(__file__).parents[1] / "reference" / "torchrpm.npz"
 VIEWS = (0, 1)
@@ -183,7 +183,7 @@ def test_views_that_know_nothing(name):
 def test_gaussian_process_by_joint_gaussians():
     """T = 3 sites, by explicit matrices."""
     times = np.array([0.0, 0.7, 1.5])
-    covariance = np.asarray(kernels.rbf(times, 0.8)) + 0.1 * np.eye(3)
+    covariance = np.asarray(rbf(times, 0.8)) + 0.1 * np.eye(3)
     prior = GaussianProcess.from_covariance(jnp.array([0.3, -0.2, 0.1]), covariance)
     sites = prior.sites()
     g = random_potentials(3, sites, (2, 4, 3))

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from support import FAMILIES, SCALAR_FAMILIES, random_potentials
+from support import FAMILIES, SCALAR_FAMILIES, random_potentials, rbf
 
 from rpm_jax import expfam, normalizers
 from rpm_jax.objectives import (
@@ -20,7 +20,7 @@ from rpm_jax.objectives import (
     log_likelihood_quadrature,
     mixture_divergence,
 )
-from rpm_jax.priors import DirichletCategorical, GaussianProcess, HiddenMarkov, Static, kernels
+from rpm_jax.priors import DirichletCategorical, GaussianProcess, HiddenMarkov, Static
 
 DATA, VIEWS = 4, 2
 KEY = jax.random.key(7)
@@ -154,7 +154,7 @@ def test_masks_weights_and_scales_by_quadrature_and_sampling():
 
 def test_gaussian_process_with_a_single_component():
     """Where F_jt = f_jt for the only datum, log w = 0 exactly, whatever q is."""
-    prior = GaussianProcess.from_covariance(jnp.zeros(5), kernels.rbf(jnp.arange(5.0), 0.3))
+    prior = GaussianProcess.from_covariance(jnp.zeros(5), rbf(jnp.arange(5.0), 0.3))
     sites = prior.sites()
     factors = sites + random_potentials(3, sites, (1, VIEWS, 5))
     draw = jax.jit(log_importance_weights, static_argnames="num_samples")

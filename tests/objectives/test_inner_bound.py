@@ -6,12 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from support import FAMILIES, SCALAR_FAMILIES, random_potentials
+from support import FAMILIES, SCALAR_FAMILIES, matern32, random_potentials, rbf
 
 from rpm_jax import normalizers
 from rpm_jax.expfam import stack
 from rpm_jax.objectives import inner_bound
-from rpm_jax.priors import GaussianProcess, Static, kernels
+from rpm_jax.priors import GaussianProcess, Static
 
 # One site: every quantity by an integral over z.
 
@@ -95,7 +95,7 @@ SHAPE = (SEQUENCES, CHANNELS, SITES)
 @jax.jit
 def example():
     times = jnp.linspace(0.0, 1.0, SITES)
-    covariance = jnp.stack([kernels.rbf(times, 9.0), kernels.matern32(times, 0.5)])
+    covariance = jnp.stack([rbf(times, 9.0), matern32(times, 0.5)])
     prior = GaussianProcess.from_covariance(jnp.ones((2, SITES)), covariance)
     sites = prior.sites()
     factors = sites + random_potentials(1, sites, SHAPE)

@@ -7,10 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from support import rbf
 
 from rpm_jax.expfam import DiagonalGaussian, Gaussian
 from rpm_jax.objectives import inner_bound
-from rpm_jax.priors import GaussianProcess, Static, kernels
+from rpm_jax.priors import GaussianProcess, Static
 
 REFERENCE = pathlib.Path(__file__).parents[1] / "reference" / "torchrpm.npz"
 MODELS = ("single_1d", "single_diag", "single_full", "temporal_rbf", "temporal_tridiagonal")
@@ -36,7 +37,7 @@ def make_prior(model, theta, given):
         return Static(natural(model, theta["eta0"]))
     mean = given["mu"]
     if model == "temporal_rbf":
-        return GaussianProcess.from_covariance(mean, kernels.rbf(given["times"], theta["gamma"]))
+        return GaussianProcess.from_covariance(mean, rbf(given["times"], theta["gamma"]))
     size = len(mean)
     diagonal = jnp.exp(theta["diag_val_base"])
     neighbours = jnp.eye(size, k=1) + jnp.eye(size, k=-1)

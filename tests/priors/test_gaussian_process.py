@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis.extra.numpy import arrays
 from hypothesis.strategies import floats
+from support import rbf
 
 from rpm_jax.expfam import DiagonalGaussian
-from rpm_jax.priors import GaussianProcess, kernels
+from rpm_jax.priors import GaussianProcess
 
 LATENTS, SITES, BATCH = 2, 5, 3
 
@@ -230,7 +231,7 @@ def trajectory_evidence():
 @jax.jit
 def smooth(log_bandwidth, times, linear, evidence):
     def value(log_bandwidth):
-        covariance = kernels.rbf(times, jnp.exp(log_bandwidth))[None]
+        covariance = rbf(times, jnp.exp(log_bandwidth))[None]
         posterior, sites, *_ = condition(jnp.zeros_like(times)[None], covariance, linear, evidence)
         return posterior.log_normalizer, (posterior.mean[:, 0], sites.variance()[:, 0])
 
@@ -251,7 +252,7 @@ def test_singular_covariance_against_long_arithmetic():
     keep = np.isin(np.arange(50), used)[:, None]
     linear, evidence = linear * keep, (evidence + 1.0) * keep
     (value, (mean, variance)), gradient = smooth(jnp.zeros(()), TIMES, linear, evidence)
-    assert np.linalg.matrix_rank(np.asarray(kernels.rbf(TIMES, 1.0))) < 15
+    assert np.linalg.matrix_rank(np.asarray(rbf(TIMES, 1.0))) < 15
 
     def exact(bandwidth):
         with mpmath.workdps(60):
@@ -307,6 +308,120 @@ def test_single_precision(bandwidth):
     assert np.all(variance > 0)
 
 
+def observe(num_sites, bandwidth, precision, missing=()):
+    """An RBF covariance, the evidence of noisy observations of a sine, and the exact posterior."""
+    times, rng = np.linspace(0.0, 1.0, num_sites), np.random.default_rng(0)
+    covariance = np.exp(-bandwidth * (times[:, None] - times) ** 2)
+    evidence = precision * rng.uniform(0.5, 1.5, num_sites)
+    linear = evidence * np.sin(3 * times) + np.sqrt(evidence) * rng.normal(size=num_sites)
+    evidence[list(missing)] = linear[list(missing)] = 0.0
+    root = np.sqrt(evidence)
+    inner = np.eye(num_sites) + root[:, None] * covariance * root
+    gain = covariance @ (root[:, None] * np.linalg.inv(inner))
+    remainder = np.eye(num_sites) - gain * root
+    joint = remainder @ covariance @ remainder.T + gain @ gain.T
+    mean = gain @ np.divide(linear, root, out=np.zeros_like(root), where=root > 0)
+    value = 0.5 * linear @ mean - 0.5 * np.linalg.slogdet(inner)[1]
+    return (covariance, linear, evidence), (value, mean, joint)
+
+
+@jax.jit
+def single_precision(covariance, linear, evidence, key):
+    process = GaussianProcess(jnp.zeros_like(linear)[None], covariance[None])
+    posterior = process.condition(DiagonalGaussian(linear[:, None], -0.5 * evidence[:, None]))
+    return posterior, posterior.sample(key, (2000,))[..., 0], process.sample(key, (2000,))[..., 0]
+
+
+@pytest.mark.parametrize("num_sites", [50, 200])
+@pytest.mark.parametrize(
+    ("bandwidth", "precision", "deviations"),
+    [
+        (1e-2, 1e2, 0.03),
+        (1.0, 1e3, 0.04),
+        (1.0, 1e6, 3.0),
+        (32.0, 1e4, 0.05),
+        (32.0, 1e6, 2.0),
+        (1e4, 1e5, 0.03),
+    ],
+)
+def test_precise_evidence_in_single_precision(num_sites, bandwidth, precision, deviations):
+    """A mean once off by 140 standard deviations, a bound by 9600 nats, variances by 10⁷, draws NaN.
+
+    `deviations` is what the rounding of the covariance allows; see docs/precision.md.
+    """
+    arguments, (value, mean, joint) = observe(num_sites, bandwidth, precision)
+    posterior, draws, _ = single_precision(
+        *(jnp.asarray(a, jnp.float32) for a in arguments), jax.random.key(0)
+    )
+    variance = np.diag(joint)
+    np.testing.assert_allclose(posterior.log_normalizer, value, rtol=1e-4, atol=1e-4)
+    error = np.abs(posterior.mean[:, 0] - mean) / np.sqrt(variance.max())
+    assert error.max() < deviations
+    assert np.all(np.isfinite(draws))
+    if deviations < 1.0:
+        np.testing.assert_allclose(posterior.variance[:, 0], variance, rtol=0.06)
+        residual = np.asarray(draws, np.float64) - mean
+        scaled = np.linalg.solve(
+            np.linalg.cholesky(joint + 0.02 * variance.max() * np.eye(num_sites)), residual.T
+        )
+        # Of directions that the posterior leaves free, all have the right variance, others next to none.
+        largest = np.linalg.eigvalsh(scaled @ scaled.T / len(residual)).max()
+        assert largest < (1.0 + np.sqrt(num_sites / len(residual))) ** 2 * 1.1
+        np.testing.assert_allclose(residual.var(axis=0), variance, rtol=0.16)
+
+
+@pytest.mark.parametrize("num_sites", [50, 200])
+def test_missing_sites_among_precise_ones_in_single_precision(num_sites):
+    arguments, (value, mean, joint) = observe(num_sites, 32.0, 1e3, missing=range(10, 16))
+    posterior, draws, _ = single_precision(
+        *(jnp.asarray(a, jnp.float32) for a in arguments), jax.random.key(0)
+    )
+    np.testing.assert_allclose(posterior.log_normalizer, value, rtol=1e-5)
+    assert np.abs(posterior.mean[:, 0] - mean).max() < 0.02 * np.sqrt(np.diag(joint).max())
+    np.testing.assert_allclose(posterior.variance[:, 0], np.diag(joint), rtol=0.15)
+    assert np.all(np.isfinite(draws))
+
+
+def test_marginal_variances_stay_within_their_bounds():
+    """Where float32 knows nothing of them: between K_tt/(1 + tr WK) and 1/W."""
+    arguments, _ = observe(200, 1e-2, 1e6)
+    evidence = arguments[2]
+    posterior, *_ = single_precision(*(jnp.asarray(a, jnp.float32) for a in arguments), jax.random.key(0))
+    assert np.all(posterior.variance[:, 0] >= 0.99 / (1.0 + np.sum(evidence)))
+    assert np.all(posterior.variance[:, 0] <= np.minimum(1.0, 1.01 / evidence))
+
+
+def test_draws_of_a_singular_prior_in_single_precision():
+    """As smooth as the process is, whatever the jitter of the factorisation."""
+    arguments, _ = observe(200, 1.0, 1.0)
+    _, _, draws = single_precision(*(jnp.asarray(a, jnp.float32) for a in arguments), jax.random.key(1))
+    assert np.all(np.isfinite(draws))
+    covariance = np.cov(draws, rowvar=False, bias=True)
+    np.testing.assert_allclose(covariance, arguments[0], atol=0.15)
+    steps = np.diff(draws, axis=1)
+    # Var[z_t+1 − z_t] = 2 (1 − exp(−γ δ²)): 7e-3 a step, where white jitter alone would make 7e-3 more.
+    np.testing.assert_allclose(np.sqrt(np.mean(steps**2)), np.sqrt(2 * (1 - np.exp(-1 / 199**2))), rtol=0.1)
+
+
+def test_slopes_in_single_precision():
+    """Of the log-normaliser in bandwidth, evidence and d, next to those in float64."""
+
+    def value(log_bandwidth, linear, evidence):
+        times = jnp.linspace(0.0, 1.0, 50, dtype=linear.dtype)
+        covariance = kernels.rbf(times, jnp.exp(log_bandwidth))[None]
+        process = GaussianProcess(jnp.zeros_like(times)[None], covariance)
+        posterior = process.condition(DiagonalGaussian(linear[:, None], -0.5 * evidence[:, None]))
+        return posterior.log_normalizer + jnp.sum(jnp.log(posterior.variance))
+
+    slopes = jax.jit(jax.grad(value, argnums=(0, 1, 2)))
+    (_, linear, evidence), _ = observe(50, 32.0, 1e3)
+    arguments = (np.log(32.0), linear, evidence)
+    expected = slopes(*(jnp.asarray(a, jnp.float64) for a in arguments))
+    got = slopes(*(jnp.asarray(a, jnp.float32) for a in arguments))
+    for g, e in zip(got, expected, strict=True):
+        np.testing.assert_allclose(g, e, rtol=0, atol=5e-3 * np.abs(e).max())
+
+
 # Sampling.
 
 DRAWS = 20_000
@@ -343,7 +458,12 @@ def test_vmap_over_potentials_and_parameters(conditioned):
     (mean, covariance), (linear, evidence) = random_process(), random_evidence()
     over_batch = jax.jit(jax.vmap(condition, in_axes=(None, None, 0, 0)))(mean, covariance, linear, evidence)
     for got, expected in zip(jax.tree.leaves(over_batch), jax.tree.leaves(conditioned), strict=True):
-        np.testing.assert_allclose(got, expected, rtol=1e-10, atol=1e-12)
+        np.testing.assert_allclose(
+            got, np.broadcast_to(expected, got.shape), rtol=1e-10, atol=1e-12
+        )  # the prior's covariance has no axis for the batch, but where vmap made one
+    single = over_batch[0]
+    np.testing.assert_allclose(single.joint_covariance, conditioned[0].joint_covariance, rtol=0, atol=1e-12)
+    assert np.all(np.isfinite(single.sample(jax.random.key(0), (2,))))
     scale = np.array([0.5, 2.0])
     covariances = scale[:, None, None, None] * covariance
     means = scale[:, None, None] * mean

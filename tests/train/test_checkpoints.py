@@ -21,7 +21,7 @@ class Pair(NamedTuple):
 @pytest.fixture(scope="module")
 def params():
     return {
-        "prior": {"kernel": {"log_bandwidth": jnp.array([6.9])}},
+        "prior": {"kernel": {"log_lengthscale": jnp.array([6.9])}},
         "factors": ({"network": {"kernel": jnp.arange(6.0).reshape(2, 3)}}, {"bias": jnp.float32(2.0)}),
         "posterior": {},
         "flags": jnp.array([True, False]),

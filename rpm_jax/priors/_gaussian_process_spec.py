@@ -1,0 +1,155 @@
+"""Gaussian processes whose kernels are learned, over times or locations."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from rpm_jax._checks import require_choice, require_positive_integer
+from rpm_jax._linalg import inverse_and_log_determinant
+from rpm_jax._record import record
+from rpm_jax.expfam import Gaussian
+from rpm_jax.priors._base import PriorSpec
+from rpm_jax.priors._fixed import learned_or_fixed
+from rpm_jax.priors._gaussian_process import GaussianProcess
+from rpm_jax.priors._static import Static
+from rpm_jax.priors._times import as_locations
+from rpm_jax.priors.kernels import Kernel, as_kernel
+
+
+@record
+class LearnableGaussianProcess:
+    """K independent Gaussian processes with learnable kernels and mean; `gaussian_process` makes it.
+
+    Attributes:
+        times: Since the first, shape (T,), or locations (T, D).
+        kernel: Of all K, each with hyperparameters of its own.
+        num_latents: K.
+        mean: "zero", "constant" or "free".
+    """
+
+    times: Array
+    kernel: Kernel
+    num_latents: int = 1
+    mean: str = "zero"
+
+    def __post_init__(self) -> None:
+        """Check all of them; times become those since the first."""
+        object.__setattr__(self, "times", as_locations(self.times))
+        object.__setattr__(self, "kernel", as_kernel(self.kernel))
+        require_positive_integer("num_latents", self.num_latents)
+        require_choice("mean", self.mean, ("zero", "constant", "free"))
+
+    def init(self, key: Array) -> dict:
+        """The kernel's hyperparameters for each latent, and the mean if it is learned."""
+        del key
+        params = {
+            "kernel": jax.tree.map(
+                lambda leaf: jnp.broadcast_to(leaf, (self.num_latents, *jnp.shape(leaf))).astype(
+                    self.times.dtype
+                ),
+                self.kernel.init(self.times),
+            )
+        }
+        if self.mean != "zero":
+            size = 1 if self.mean == "constant" else self.times.shape[0]
+            params["mean"] = jnp.zeros((self.num_latents, size), self.times.dtype)
+        return params
+
+    def apply(self, params: Any) -> GaussianProcess:
+        """The process with these parameters."""
+        covariance = jax.vmap(self.kernel.covariance, in_axes=(0, None), axis_size=self.num_latents)(
+            params["kernel"], self.times
+        )
+        shape = (self.num_latents, self.times.shape[0])
+        return GaussianProcess(
+            jnp.broadcast_to(params.get("mean", jnp.zeros((), self.times.dtype)), shape), covariance
+        )
+
+
+def gaussian_process(
+    times: Any,
+    kernel: str | Kernel = "rbf",
+    *,
+    num_latents: int = 1,
+    mean: str = "zero",
+    learnable: bool = True,
+) -> PriorSpec:
+    """Independent Gaussian processes over times, or over locations in space or space-time, without jitter.
+
+    Args:
+        times: The sites' times, shape (T,), strictly increasing: numbers in any unit, or dates or durations,
+            which become seconds. Or the sites' locations, shape (T, D), in any order. Kernels see them since
+            the first, which is subtracted in double precision.
+        kernel: "rbf", "matern12", "matern32", "matern52", all of unit variance, or one of
+            `rpm_jax.priors.kernels`, such as `RBF(lengthscale=0.1)`.
+        num_latents: K, the number of independent latents per site.
+        mean: "zero", or learned: "constant" over time, or "free".
+        learnable: Whether the hyperparameters (and the mean) are learned.
+
+    Returns:
+        A specification of a `GaussianProcess`.
+
+    Raises:
+        TypeError: For times that are neither numbers nor dates, or something that is no kernel.
+        ValueError: If times are not finite and strictly increasing, lose their steps in JAX's precision, or
+            for an unknown kernel or mean.
+    """
+    spec = LearnableGaussianProcess(times, as_kernel(kernel), num_latents, mean)
+    return learned_or_fixed(spec, learnable)
+
+
+@record
+class LearnableJointGaussianProcess:
+    """All T times of one Gaussian process as the coordinates of one site; `joint_gaussian_process` makes it.
+
+    Attributes:
+        times: Since the first, shape (T,), or locations (T, D).
+        kernel: Of the process.
+        jitter: Added to the covariance's diagonal.
+    """
+
+    times: Array
+    kernel: Kernel
+    jitter: float = 1e-4
+
+    def __post_init__(self) -> None:
+        """Check all of them; times become those since the first."""
+        object.__setattr__(self, "times", as_locations(self.times))
+        object.__setattr__(self, "kernel", as_kernel(self.kernel))
+        if not 0 <= self.jitter < float("inf"):
+            raise ValueError(f"jitter must be finite and at least 0, got {self.jitter}")
+
+    def init(self, key: Array) -> dict:
+        """The kernel's hyperparameters."""
+        del key
+        return {
+            "kernel": jax.tree.map(lambda x: jnp.asarray(x, self.times.dtype), self.kernel.init(self.times))
+        }
+
+    def apply(self, params: Any) -> Static:
+        """The prior with these parameters."""
+        size = self.times.shape[0]
+        covariance = self.kernel.covariance(params["kernel"], self.times)
+        covariance = covariance + self.jitter * jnp.eye(size, dtype=covariance.dtype)
+        precision, _ = inverse_and_log_determinant(covariance)
+        return Static(Gaussian(jnp.zeros(size, precision.dtype), -0.5 * precision))
+
+
+def joint_gaussian_process(
+    times: Any, kernel: str | Kernel = "rbf", *, jitter: float = 1e-4, learnable: bool = True
+) -> PriorSpec:
+    """A whole trajectory as one site: a static `Gaussian` prior over T coordinates.
+
+    The F_j of such a model are mixtures of T-dimensional Gaussians instead of T mixtures of scalar ones,
+    and every term costs a T × T factorisation: it is here for comparison with `gaussian_process`.
+
+    Args:
+        times: As in `gaussian_process`.
+        kernel: As in `gaussian_process`.
+        jitter: Added to the covariance's diagonal, since its inverse is needed here.
+        learnable: Whether the hyperparameters are learned.
+    """
+    spec = LearnableJointGaussianProcess(times, as_kernel(kernel), jitter)
+    return learned_or_fixed(spec, learnable)

@@ -1,0 +1,88 @@
+"""A family whose members share a field (a known covariance) goes every way that components take."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from support import COVARIANCE, two_views
+
+import rpm_jax as rpm
+from rpm_jax.expfam import KnownCovarianceGaussian
+from rpm_jax.model import _blocks, _inference
+
+SIZE = 12
+KEY = jax.random.key(0)
+NATURAL = KnownCovarianceGaussian(np.array([0.3, -0.2]), COVARIANCE)
+WEIGHTS = jax.nn.log_softmax(jnp.asarray(np.random.default_rng(1).normal(size=SIZE)))
+MODELS = {
+    "static": (
+        rpm.RPM(rpm.priors.static(NATURAL), rpm.factors.per_view(rpm.networks.MLP((3,)))),
+        two_views(0, size=SIZE),
+    ),
+    "pooled": (
+        rpm.RPM(
+            rpm.priors.Independent(NATURAL, 4),
+            rpm.factors.per_view(rpm.networks.PointwiseMLP((3,)), kind="unnormalised"),
+            pooled=True,
+        ),
+        two_views(0, size=SIZE, sites=4),
+    ),
+}
+
+
+@pytest.fixture(params=MODELS)
+def case(request):
+    model, views = MODELS[request.param]
+    data = rpm.as_data(views, log_weights=WEIGHTS)
+    return model, data, jax.jit(model.init)(KEY, data)
+
+
+def bounds(model, params, data):
+    return jax.jit(model.bound)(params, data.batch(jnp.arange(SIZE)), data)
+
+
+def test_queue(case):
+    """With all data in batch and queue, F is that over all data."""
+    model, data, params = case
+    queue = rpm.normalizers.queue(8)
+    batches = [data.batch(jnp.arange(i, i + 4)) for i in (0, 4, 8)]
+    state = model.queue_init(params, queue, batches[0])
+    for i, batch in enumerate(batches):
+        bound, state = model.queue_bound(params, batch, queue, state, WEIGHTS[4 * i : 4 * i + 4])
+    np.testing.assert_allclose(bound, bounds(model, params, data)[8:], rtol=1e-12)
+    np.testing.assert_array_equal(state.natural.covariance, COVARIANCE)
+
+
+def test_subset(case):
+    model, data, params = case
+    got = model.subset_bound(params, data.batch(jnp.arange(1)), data.batch(jnp.arange(1, SIZE)), WEIGHTS)
+    np.testing.assert_allclose(got, bounds(model, params, data)[:1], rtol=1e-12)
+
+
+def test_blocks_and_streams(case, monkeypatch):
+    """Blocks of data that do not come out even: bounds, posteriors, and gradients of the streamed mixture."""
+    model, data, params = case
+
+    def everything():
+        jax.clear_caches()  # the limits are read while tracing
+        mean = jax.value_and_grad(lambda p: jnp.mean(model.bound(p, data.batch(jnp.arange(5)), data)))
+        evaluated = model.evaluate(params, data, data=data)
+        return *jax.jit(mean)(params), evaluated, model.posterior(params, data).mean
+
+    expected = everything()
+    monkeypatch.setattr(_blocks, "BLOCK_INPUTS", 5 * sum(view[0].size for view in data.views))
+    monkeypatch.setattr(_inference, "EVALUATED_AT_ONCE", 5)
+    blocks = everything()
+    monkeypatch.setattr(_blocks, "STREAMED_INPUTS", 1)
+    for got in (blocks, everything()):
+        for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("components", [rpm.normalizers.queue(6), rpm.normalizers.random_subset(5)], ids=str)
+def test_fit(case, components):
+    model, data, _ = case
+    options = {"num_steps": 40, "batch_size": 4, "learning_rates": {"networks": 0.05}}
+    fit = rpm.fit(model, data, key=KEY, components=components, **options)
+    assert fit.history.skipped == 0
+    assert fit.bound > fit.history.train[0]
