@@ -9,6 +9,7 @@ from jax import Array, lax
 
 from rpm_jax._devices import for_this_device
 from rpm_jax.data import Batch, Data
+from rpm_jax.incomplete import View
 from rpm_jax.normalizers import Block, join_rows, merge_blocks, num_rows, slice_rows, take_rows
 
 BLOCK_INPUTS = 2**18
@@ -19,12 +20,12 @@ STREAMED_INPUTS = 2**16
 gradient, so that neither their activations nor their outputs are kept; below it they are evaluated once."""
 
 
-def is_streamed(views: tuple[Array, ...]) -> bool:
+def is_streamed(views: tuple[View, ...]) -> bool:
     """Whether the factors of these data are too many to be kept."""
     return sum(view.size for view in views) >= for_this_device(STREAMED_INPUTS)
 
 
-def block_size(views: tuple[Array, ...]) -> int:
+def block_size(views: tuple[View, ...]) -> int:
     """How many data a block holds."""
     return max(1, for_this_device(BLOCK_INPUTS) // sum(math.prod(view.shape[1:]) for view in views))
 
