@@ -172,7 +172,8 @@ class ExponentialFamily:
         """Convert to floating point, check ranks, and bring the natural parameters to one batch shape."""
         name = type(self).__name__
         arrays = {
-            field: as_floating(f"{name}: natural parameter {field}", getattr(self, field)) for field in self.natural_ranks
+            field: as_floating(f"{name}: natural parameter {field}", getattr(self, field))
+            for field in self.natural_ranks
         }
         dtype = jnp.result_type(*arrays.values())
         for field, rank in self.natural_ranks.items():
