@@ -104,8 +104,9 @@ class Runner(NamedTuple):
         init = partial(_init, self.model, self.seeds, self.spread and self.spread.layout)
         expected = jax.eval_shape(init, init_key, self.data)
         model = self.model
-        is_pooled = isinstance(model, RPM) and model.pooled
-        num_pooled = initial_sites(model.prior_spec).batch_shape[0] if is_pooled else 1
+        num_pooled = 1
+        if isinstance(model, RPM) and model.pooled:
+            num_pooled = initial_sites(model.prior_spec).batch_shape[0]
         options.check(size, self.hyperparameters, tuple(expected), num_pooled)
         self._check_spread()
         shown = reporter(options.progress if jax.process_index() == 0 else False)
