@@ -1,10 +1,11 @@
 """float32 against float64: families, Gaussian processes and other priors over wide ranges.
 
-Families and other priors see the same numbers in both, rounded to float32 first; a process in float64 those
-before rounding, and "rounded" is what that alone does to the mean. Errors are the largest of a row: of values in
-nats |a − b|/(1 + |b|); of mean parameters and gradients relative to the largest entry of each member; of a
-process's mean in its largest posterior standard deviation. Draws of a family are judged by their mean, in
-standard errors, where there is one; those of a process by their summed variance over the right one, less one.
+Families and other priors see the same numbers in both, rounded to float32 first; a process in float64 sees
+those before rounding, and "rounded" is what that alone does to the mean. Errors are the largest of a row:
+of values in nats |a − b|/(1 + |b|); of mean parameters and gradients relative to the largest entry of each
+member; of a process's mean in its largest posterior standard deviation. Draws of a family are judged by
+their mean, in standard errors, where there is one; those of a process by their summed variance over the right
+one, less one.
 """
 
 import sys

@@ -153,10 +153,10 @@ class Poisson(ExponentialFamily):
     def sample(self, key: Array, shape: tuple[int, ...] = ()) -> Array:
         """Draw counts, integers of shape `shape` + (..., K).
 
-        Rejection compares log-masses of size λ log λ and loses as many rounding errors. Beyond λ = ε^−½, with ε
-        the precision of the type, counts are rounded quantiles λ + √λ x + (x² − 1)/6, x standard normal, whose
-        first three moments are the Poisson's but for fractions of 1/λ. Counts that the integers cannot hold
-        become the largest.
+        Rejection compares log-masses of size λ log λ and loses as many rounding errors. Beyond λ = ε^−½,
+        for a precision ε of the type, counts are rounded quantiles λ + √λ x + (x² − 1)/6, x standard normal.
+        Their first three moments are the Poisson's but for fractions of 1/λ. Counts that the integers cannot
+        hold become the largest.
         """
         rate = jnp.broadcast_to(self.rate, shape + self.eta.shape)
         beyond = float(jnp.finfo(self.dtype).eps) ** -0.5
