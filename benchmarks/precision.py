@@ -1,11 +1,11 @@
 """float32 against float64: families, Gaussian processes and other priors over wide ranges.
 
-Families and other priors see the same numbers in both, rounded to float32 first; a process in float64 those
-before rounding, and "rounded" is what that alone does to the mean. Errors are the largest of a row: of values
-in nats |a − b|/(1 + |b|); of mean parameters and gradients relative to the largest entry of each member; of a
-process's mean in its largest posterior standard deviation. Draws of a family are judged by their mean, in
-standard errors, where there is one; those of a process by their summed variance, as a fraction of the right one
-less one.
+Families and other priors see the same numbers in both, rounded to float32 first; a process in float64 sees
+those before rounding, and "rounded" is what that alone does to the mean. Errors are the largest of a row:
+of values in nats |a − b|/(1 + |b|); of mean parameters and gradients relative to the largest entry of each
+member; of a process's mean in its largest posterior standard deviation. Draws of a family are judged by
+their mean, in standard errors, where there is one; those of a process by their summed variance over the right
+one, less one.
 """
 
 import sys
@@ -51,7 +51,7 @@ Family = expfam.ExponentialFamily
 NUM_DRAWS = 4000
 
 
-def spread(low: float, high: float, seed: int, *shape: int) -> np.ndarray:
+def spread(low: float, high: float, seed: int, *shape: int) -> Any:
     """Numbers between 10^low and 10^high, evenly by their logarithm, in random order, for 40 members."""
     exponents = np.random.default_rng(seed).permuted(np.linspace(low, high, 40 * int(np.prod(shape))))
     return (10.0**exponents).reshape(40, *shape)
@@ -59,6 +59,10 @@ def spread(low: float, high: float, seed: int, *shape: int) -> np.ndarray:
 
 def members() -> Iterator[tuple[str, Family, Family]]:
     """A range in words, members there and others beside them."""
+    one: Any
+    precision: Any
+    covariance: Any
+    logits: Any
     sign = np.where(np.arange(40) % 2, 1.0, -1.0)[:, None]
     for low, high in ((-6, 6), (-1, 1)):
         words = f"variance 1e{2 * low}..1e{2 * high}"
@@ -83,7 +87,7 @@ def members() -> Iterator[tuple[str, Family, Family]]:
     yield "eta 1e-4..1e2", known, known * 1.1
     for low, high in ((-6, 6), (6, 18)):
         concentration = spread(low, high, 0, 1)
-        direction = np.linspace(-3.0, 3.0, 40)[:, None]
+        direction = jnp.linspace(-3.0, 3.0, 40)[:, None]
         one = expfam.VonMises.from_direction_and_concentration(direction, concentration)
         yield f"concentration 1e{low}..1e{high}", one, one * 1.1
     for scale in (1.0, 1e6, 1e30):
@@ -107,7 +111,7 @@ def members() -> Iterator[tuple[str, Family, Family]]:
     yield "rate 1e-6..1e6", expfam.Poisson.from_rate(rate), expfam.Poisson.from_rate(1.1 * rate)
 
 
-def cast(family: Family, dtype: Any) -> Family:
+def cast(family: Any, dtype: Any) -> Any:
     """A family in another precision."""
     return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), family)
 
@@ -134,7 +138,7 @@ def quantities(one: Family, two: Family, z: Array) -> dict[str, Any]:
     }
 
 
-def error_of(got: Array, expected: Array) -> float:
+def error_of(got: Any, expected: Any) -> float:
     """The largest error over members, relative to 1 + |value|, or to a vector's largest entry."""
     got, expected = np.asarray(got, np.float64), np.asarray(expected)
     same = (got == expected) | (np.isnan(got) & np.isnan(expected))
@@ -146,7 +150,7 @@ def error_of(got: Array, expected: Array) -> float:
     return float(np.max(difference / np.where(same, 1.0, scale)))
 
 
-def measure_family(words: str, one: Family, two: Family) -> dict[str, Any]:
+def measure_family(words: str, one: Any, two: Any) -> dict[str, Any]:
     """A row of the table of families."""
     low = [cast(family, np.float32) for family in (one, two)]
     high = [cast(family, np.float64) for family in low]
@@ -217,19 +221,20 @@ def measure_process(num_sites: int, bandwidth: float, precision: float) -> dict[
 
 def prior_cases() -> Iterator[tuple[str, Any, Any]]:
     """A name, a prior and potentials, in float64."""
-    random = np.random.default_rng(0)
+    random: Any = np.random.default_rng(0)
+    ones: Any = np.ones(2)
     for num_sites, scale in ((100, 1.0), (10_000, 1.0), (10_000, 30.0), (1000, 1e4)):
         chain = priors.HiddenMarkov(random.normal(size=4), 3.0 * random.normal(size=(4, 4)), num_sites)
         words = f"HiddenMarkov, T = {num_sites}, potentials {scale:g}"
         yield words, chain, expfam.Categorical(scale * random.normal(size=(num_sites, 4)))
     for concentration, scale in ((1e-3, 3.0), (1.0, 3.0), (1e4, 3.0), (1.0, 1e3)):
-        topics = priors.DirichletCategorical(np.full(4, concentration) * np.arange(1, 5), 30)
+        topics = priors.DirichletCategorical(jnp.full(4, concentration) * jnp.arange(1, 5), 30)
         words = f"DirichletCategorical, α = {concentration:g}, potentials {scale:g}"
         yield words, topics, expfam.Categorical(scale * random.normal(size=(30, 4)))
     for precision in (1e-4, 1.0, 1e6):
-        natural = expfam.DiagonalGaussian(random.normal(size=2), np.full(2, -0.5))
+        natural = expfam.DiagonalGaussian(random.normal(size=2), -0.5 * ones)
         potentials = expfam.DiagonalGaussian(
-            precision * random.normal(size=(1, 2)), np.full((1, 2), -0.5 * precision)
+            precision * random.normal(size=(1, 2)), -0.5 * precision * ones[None]
         )
         yield f"Static, precision {precision:g}", priors.Static(natural), potentials
         potentials = potentials.broadcast_to((1000,))

@@ -1,5 +1,6 @@
 """What an array is: numbers of every origin as NumPy arrays, and these as JAX arrays, none wrapped."""
 
+import math
 import numbers
 import warnings
 from decimal import Decimal
@@ -215,28 +216,26 @@ def warn_of_lost_digits(name: str, array: np.ndarray, cast: np.ndarray) -> None:
     same = cast.reshape(rows.shape)
     unit = float(np.finfo(cast.dtype).eps) / 2
 
-    def spread(some: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        some = some.astype(np.float64)
-        finite = np.isfinite(some)
-        some = np.where(finite, some, 0.0)
-        size = np.maximum(finite.sum(0), 1)
-        with np.errstate(over="ignore", invalid="ignore"):
-            mean = some.sum(0) / size
-            return mean, np.sqrt(np.where(finite, (some - mean) ** 2, 0.0).sum(0) / size)
-
-    mean, deviation = spread(rows[:: max(1, len(rows) // ROWS_LOOKED_AT)])
-    suspects = np.flatnonzero(unit * np.abs(mean) > MOST_LOST * deviation)
+    some = rows[:: max(1, len(rows) // ROWS_LOOKED_AT)]
+    lowest, highest = np.asarray(some.min(0), np.float64), np.asarray(some.max(0), np.float64)
+    # n numbers have at least a deviation of their range over √(2n).
+    least = (highest - lowest) / math.sqrt(2 * len(some))
+    suspects = np.flatnonzero(~(unit * np.maximum(-lowest, highest) <= MOST_LOST * least))
     if not len(suspects):
         return
-    _, deviation = spread(rows[:, suspects])
+    columns = rows[:, suspects].astype(np.float64)
+    finite = np.isfinite(columns)
+    columns = np.where(finite, columns, 0.0)
+    size = np.maximum(finite.sum(0), 1)
     with np.errstate(over="ignore", invalid="ignore"):
-        lost = np.nanmax(np.abs(rows[:, suspects].astype(np.float64) - same[:, suspects]), axis=0)
+        deviation = np.sqrt(np.where(finite, (columns - columns.sum(0) / size) ** 2, 0.0).sum(0) / size)
+        lost = np.where(finite, np.abs(columns - same[:, suspects]), 0.0).max(0)
     worst = np.flatnonzero((lost > MOST_LOST * deviation) & (deviation > 0))
     if len(worst):
-        columns = ", ".join(str(int(suspects[k])) for k in worst[:5]) + (", ..." if len(worst) > 5 else "")
+        named = ", ".join(str(int(suspects[k])) for k in worst[:5]) + (", ..." if len(worst) > 5 else "")
         ratio = float(np.max(lost[worst] / deviation[worst]))
         warnings.warn(
-            f"{name}, column {columns}: rounding to {cast.dtype} moves numbers by up to {ratio:.2g} of the "
+            f"{name}, column {named}: rounding to {cast.dtype} moves numbers by up to {ratio:.2g} of the "
             "column's standard deviation, since they are far from 0 compared with how much they vary; "
             "subtract the column's mean before passing it (in float64), or compute in float64: "
             'jax.config.update("jax_enable_x64", True)',

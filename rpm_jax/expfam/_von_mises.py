@@ -194,7 +194,7 @@ def _sample_by_rejection(key: Array, concentration: Array) -> Array:
     rho = concentration * ratio
     greatest = 0.5 * (1.0 - rho) ** 2 / ratio + jnp.log(2.0 * ratio) - 1.0
 
-    def propose(state: tuple[Array, ...]) -> tuple[Array, ...]:
+    def propose(state: tuple[Array, Array, Array, Array]) -> tuple[Array, Array, Array, Array]:
         count, key, angle, pending = state
         key, key_angle, key_accept = jax.random.split(key, 3)
         shape, dtype = concentration.shape, concentration.dtype

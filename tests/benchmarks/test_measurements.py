@@ -15,6 +15,7 @@ from benchmarks import (
     devices,
     factorisation,
     normalizer,
+    precision,
     profile,
     sweep,
 )
@@ -29,6 +30,7 @@ MODULES = {
     "devices": devices,
     "factorisation": factorisation,
     "profile": profile,
+    "precision": precision,
 }
 
 
@@ -36,6 +38,7 @@ MODULES = {
     ("arguments", "message"),
     [
         ("normalizer --rounds 0", "--rounds must be at least 1, got 0"),
+        ("precision --num-sites 0", "--num-sites must be at least 1, got 0"),
         ("normalizer --sizes 1000 63", "--sizes must be at least 64, got 63"),
         ("normalizer --block-sizes 0", "--block-sizes must be at least 1, got 0"),
         ("normalizer --families Beta", "invalid choice: 'Beta'"),
@@ -274,3 +277,17 @@ def test_networks_on_streamed_data_are_those_on_held_data(monkeypatch):
 def test_peaks_in_processes():
     peaks = profile.measure_peaks(64, 1000)
     assert all(peak["gigaflop_per_second"] > 0 < peak["gigabytes_per_second"] for peak in peaks)
+
+
+def test_precision_of_one_row_of_each_table():
+    words, one, two = next(precision.members())
+    row = precision.measure_family(words, one, two)
+    assert row["family"] == "DiagonalGaussian"
+    assert max(row[name] for name in ("A", "mean", "entropy", "KL", "log p")) < 1e-5
+    assert row["draws"] < 5
+    process = precision.measure_process(20, 32.0, 100.0)
+    assert process["log_normalizer"] < 1e-6
+    assert process["mean"] < 1e-3
+    assert abs(process["draws"]) < 0.3
+    prior = precision.measure_prior(*next(precision.prior_cases()))
+    assert max(prior[name] for name in ("log_normalizer", "mean", "gradient")) < 1e-5

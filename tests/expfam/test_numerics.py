@@ -272,8 +272,8 @@ def test_poisson_entropy_in_single_precision():
         )
 
     low, high = jax.jit(both)(jnp.asarray(log_rate, jnp.float32)), jax.jit(both)(jnp.asarray(log_rate))
-    np.testing.assert_allclose(low[0], high[0], rtol=2e-6)
-    np.testing.assert_allclose(low[1], high[1], atol=1e-5)
+    np.testing.assert_allclose(low[0], high[0], rtol=1e-5)
+    np.testing.assert_allclose(low[1], high[1], atol=1e-4)
 
 
 def spread_of(low, high, size, seed):

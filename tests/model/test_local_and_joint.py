@@ -147,7 +147,7 @@ def test_what_does_not_fit():
         rpm.LocalLatentRPM(PRIOR, per_view(MLP((4,))), num_local_states=0)
     masked = rpm.as_data(views(), np.ones((6, 2), bool))
     for model in (LOCAL, JOINT):
-        with pytest.raises(ValueError, match="leave out mask and log_weights"):
+        with pytest.raises(ValueError, match="leave out mask, log_weights"):
             model.init(KEY, masked)
     with pytest.raises(ValueError, match="combinations"):
         rpm.JointRPM(PRIOR, concatenated(MLP((4,))), combinations=0)
