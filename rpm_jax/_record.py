@@ -275,7 +275,7 @@ def _number(value: Any, kind: type, takes_arrays: bool) -> Any:
     if isinstance(value, np.bool_ | bool):
         return bool(value)
     if isinstance(value, int | np.integer):
-        return float(value) if kind is float else int(value)
+        return kind(value) if kind is float or value in (0, 1) else int(value)
     if isinstance(value, float | np.floating) or getattr(value, "dtype", None) == jnp.bfloat16:
         return float(value)
     return value

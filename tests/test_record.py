@@ -283,6 +283,8 @@ def test_the_constructor_freezes_lists_and_coerces_numbers():
     assert Shapes(scale=jnp.asarray(0.25)).scale == 0.25
     assert isinstance(Shapes(rate=jnp.ones(())).rate, jax.Array)
     assert Holder([1, [2]]).part == (1, (2,))
+    assert Shapes(flags=[1, 0]).flags == (True, False)
+    assert type(Shapes(flags=[1, 0]).flags[0]) is bool
     assert jax.jit(lambda x: Shapes(scale=x))(0.5).scale == 0.5
 
 

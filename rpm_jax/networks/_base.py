@@ -64,6 +64,12 @@ class Standardised:
     network: Any
     num_feature_axes: int = 1
 
+    def __post_init__(self) -> None:
+        """Check the number of axes."""
+        number = self.num_feature_axes
+        if isinstance(number, bool) or not isinstance(number, int) or number < 0:
+            raise ValueError(f"num_feature_axes must be an integer of at least 0, got {number!r}")
+
     @property
     def pointwise(self) -> bool:
         """As the network is."""
@@ -76,6 +82,11 @@ class Standardised:
     def init(self, key: Array, inputs: Array) -> dict:
         """Statistics of all inputs, and the network's parameters for one of them."""
         inputs = jnp.asarray(inputs)
+        if inputs.ndim <= self.num_feature_axes:
+            raise ValueError(
+                f"num_feature_axes must be less than the {inputs.ndim} axes of inputs of shape "
+                f"{inputs.shape}, since the first is that of the data, got {self.num_feature_axes}"
+            )
         axes = tuple(range(inputs.ndim - self.num_feature_axes))
         mean, deviation = jnp.mean(inputs, axis=axes), jnp.std(inputs, axis=axes)
         rounding = 100 * jnp.finfo(inputs.dtype).eps * jnp.abs(mean)
