@@ -266,6 +266,24 @@ def test_rebuilding_validates_nothing_and_replacing_does():
     assert structure(dataclasses.replace(holder, name="b")) != structure(holder)
 
 
+@pytest.mark.parametrize(
+    "wrap", [lambda part: part, lambda part: (part, jnp.ones(2))], ids=["alone", "mixed"]
+)
+def test_what_is_changed_inside_of_a_record_is_seen(wrap):
+    """A record is frozen, a dictionary in it is not: no program of its former contents is run."""
+    for part, change in (
+        ({"a": 1}, lambda part: part.update(a=2)),
+        ({"a": jnp.zeros(2)}, lambda part: part.update(a=jnp.ones(2))),
+        (Plain(1), lambda part: setattr(part, "x", 2)),
+    ):
+        holder = Holder(wrap(part))
+        before = Holder(copy.deepcopy(holder.part))
+        assert holder == before
+        change(part)
+        assert holder != before
+        assert holder == Holder(holder.part)
+
+
 def test_records_are_frozen_and_final():
     with pytest.raises(dataclasses.FrozenInstanceError):
         Line(jnp.ones(2)).offset = 1.0
