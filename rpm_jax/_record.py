@@ -52,7 +52,7 @@ def record(cls: type[T]) -> type[T]:
     def __post_init__(self: Any) -> None:  # noqa: N807 (a method of the class)
         for name in names:
             value = getattr(self, name)
-            coerced = _coerce(value, coercions[name])
+            coerced = _coerce(value, coercions.get(name, AS_IT_IS))
             if coerced is not value:
                 object.__setattr__(self, name, coerced)
         if validate is not None:
@@ -74,7 +74,8 @@ def record(cls: type[T]) -> type[T]:
         memory = instance.__dict__.get(MEMORY)
         if memory is None:
             memory = _flatten(instance, names)
-            object.__setattr__(instance, MEMORY, memory)
+            if all(_cannot_change(getattr(instance, name)) for name in names):
+                object.__setattr__(instance, MEMORY, memory)
         return memory
 
     def flatten_with_keys(instance: T) -> tuple[tuple, Structure]:
@@ -206,6 +207,17 @@ def _flatten(instance: Any, names: tuple[str, ...]) -> tuple[tuple, Structure]:
     return tuple(children), Structure(names, tuple(parts))
 
 
+def _cannot_change(value: Any) -> bool:
+    """Whether what was seen of a value stays true: not of dictionaries, nor dataclasses not frozen."""
+    if is_array(value):
+        return True
+    try:
+        hash(value)
+    except TypeError:
+        return False
+    return True
+
+
 def _state(self: Any) -> dict[str, Any]:
     return {name: portable(value) for name, value in self.__dict__.items() if name != MEMORY}
 
@@ -236,6 +248,9 @@ class Coercion(NamedTuple):
     number: type | None
     item: type | None
     takes_arrays: bool
+
+
+AS_IT_IS = Coercion(None, None, False)
 
 
 def _coercion(annotation: Any) -> Coercion:
@@ -276,7 +291,7 @@ def _number(value: Any, kind: type, takes_arrays: bool) -> Any:
     if isinstance(value, np.bool_ | bool):
         return bool(value)
     if isinstance(value, int | np.integer):
-        return float(value) if kind is float else int(value)
+        return kind(value) if kind is float or value in (0, 1) else int(value)
     if isinstance(value, float | np.floating) or getattr(value, "dtype", None) == jnp.bfloat16:
         return float(value)
     return value

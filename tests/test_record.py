@@ -266,6 +266,24 @@ def test_rebuilding_validates_nothing_and_replacing_does():
     assert structure(dataclasses.replace(holder, name="b")) != structure(holder)
 
 
+@pytest.mark.parametrize(
+    "wrap", [lambda part: part, lambda part: (part, jnp.ones(2))], ids=["alone", "mixed"]
+)
+def test_what_is_changed_inside_of_a_record_is_seen(wrap):
+    """A record is frozen, a dictionary in it is not: no program of its former contents is run."""
+    for part, change in (
+        ({"a": 1}, lambda part: part.update(a=2)),
+        ({"a": jnp.zeros(2)}, lambda part: part.update(a=jnp.ones(2))),
+        (Plain(1), lambda part: setattr(part, "x", 2)),
+    ):
+        holder = Holder(wrap(part))
+        before = Holder(copy.deepcopy(holder.part))
+        assert holder == before
+        change(part)
+        assert holder != before
+        assert holder == Holder(holder.part)
+
+
 def test_records_are_frozen_and_final():
     with pytest.raises(dataclasses.FrozenInstanceError):
         Line(jnp.ones(2)).offset = 1.0
@@ -283,6 +301,8 @@ def test_the_constructor_freezes_lists_and_coerces_numbers():
     assert Shapes(scale=jnp.asarray(0.25)).scale == 0.25
     assert isinstance(Shapes(rate=jnp.ones(())).rate, jax.Array)
     assert Holder([1, [2]]).part == (1, (2,))
+    assert Shapes(flags=[1, 0]).flags == (True, False)
+    assert type(Shapes(flags=[1, 0]).flags[0]) is bool
     assert jax.jit(lambda x: Shapes(scale=x))(0.5).scale == 0.5
 
 

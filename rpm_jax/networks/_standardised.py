@@ -44,7 +44,10 @@ class Standardised:
     takes_missing = True
 
     def __post_init__(self) -> None:
-        """Take a module of flax.linen as a network."""
+        """Take a module of flax.linen as a network, and check the number of axes."""
+        number = self.num_feature_axes
+        if isinstance(number, bool) or not isinstance(number, int) or number < 0:
+            raise ValueError(f"num_feature_axes must be an integer of at least 0, got {number!r}")
         object.__setattr__(self, "network", as_network("network", self.network))
 
     @property
@@ -59,6 +62,11 @@ class Standardised:
     def init(self, key: Array, inputs: View) -> dict:
         """Statistics of all inputs, and the network's parameters for one of them."""
         inputs = inputs if isinstance(inputs, Incomplete) else jnp.asarray(inputs)
+        if inputs.ndim <= self.num_feature_axes:
+            raise ValueError(
+                f"num_feature_axes must be less than the {inputs.ndim} axes of inputs of shape "
+                f"{inputs.shape}, since the first is that of the data, got {self.num_feature_axes}"
+            )
         axes = tuple(range(inputs.ndim - self.num_feature_axes))
         values, observed = (
             (inputs.values, inputs.observed) if isinstance(inputs, Incomplete) else (inputs, None)

@@ -150,3 +150,18 @@ def test_errors():
             TypeError, match=r"network must be a network: a flax.linen module or any .* got int"
         ):
             wrap(3)
+
+
+@pytest.mark.parametrize("number", [-1, 1.5, True, None])
+def test_numbers_of_feature_axes_are_checked(number):
+    with pytest.raises(ValueError, match="num_feature_axes must be an integer of at least 0, got"):
+        networks.standardised(networks.MLP(num_outputs=1), number)
+
+
+def test_statistics_are_never_taken_over_no_data():
+    """With as many feature axes as axes every datum would be its own mean, and all inputs 0."""
+    network = networks.standardised(networks.MLP(num_outputs=1), 2)
+    with pytest.raises(
+        ValueError, match=r"num_feature_axes must be less than the 2 axes .* \(5, 3\).* got 2"
+    ):
+        network.init(jax.random.key(0), jnp.ones((5, 3)))

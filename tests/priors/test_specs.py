@@ -1,7 +1,9 @@
 """Priors with learnable parameters."""
 
+import dataclasses
 import re
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +13,7 @@ from rpm_jax import priors
 from rpm_jax.priors import kernels
 
 TIMES = np.array([0.0, 0.1, 0.35, 0.4, 1.0])
+DATES = np.datetime64("2024-01-01T00:00:00") + (1000 * TIMES).astype("timedelta64[s]")
 KEY = jax.random.key(0)
 DISTANCE = np.abs(TIMES[:, None] - TIMES)
 
@@ -150,6 +153,25 @@ def test_single_precision_times_make_single_precision_priors():
 
 def test_integer_times_are_fine():
     assert priors.gaussian_process(np.arange(4)).init(KEY)["kernel"]["log_lengthscale"].dtype == np.float64
+
+
+def test_specifications_are_arguments_of_compiled_functions():
+    """Times are leaves: other times of the same number compile nothing, and have gradients."""
+    chex.clear_trace_counter()
+
+    def build(spec):
+        return jnp.sum(spec.apply(spec.init(KEY)).covariance)
+
+    compiled = jax.jit(chex.assert_max_traces(build, n=1))
+    for times in (TIMES, 3.0 * TIMES + 7.0, DATES):
+        spec = priors.gaussian_process(times, kernels.RBF(0.3) + kernels.Matern(0.5))
+        np.testing.assert_allclose(compiled(spec), build(spec), rtol=1e-12)
+    spec = priors.gaussian_process(TIMES, "matern52")
+    gradient = jax.grad(build)(spec)
+    assert isinstance(gradient, priors.LearnableGaussianProcess)
+    chex.assert_tree_all_finite(gradient)
+    moved = jax.jit(lambda times: build(dataclasses.replace(spec, times=times)))
+    np.testing.assert_allclose(moved(TIMES + 1.0), build(spec), rtol=1e-12)
 
 
 def test_one_time():
