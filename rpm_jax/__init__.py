@@ -27,6 +27,7 @@ from rpm_jax import (
     priors,
     train,
 )
+from rpm_jax._record import record
 from rpm_jax.data import Batch, Data, as_data
 from rpm_jax.incomplete import Incomplete
 from rpm_jax.model import RPM, Fitted, ImplicitRPM, JointRPM, LocalLatentRPM, bound
@@ -67,5 +68,6 @@ __all__ = [
     "outputs",
     "posteriors",
     "priors",
+    "record",
     "train",
 ]

@@ -78,6 +78,6 @@ class DataComponents(NamedTuple):
 
     def block(self, start: int | Array, length: int) -> Block:
         """The components start..start + length − 1."""
-        views, mask = slice_rows((self.data.views, self.data.mask), start, length)
-        factors = self.recognise(Batch(start + jnp.arange(length), views, mask))
+        own = slice_rows((self.data.views, self.data.mask, self.data.inputs), start, length)
+        factors = self.recognise(Batch(start + jnp.arange(length), *own))
         return Block(factors.natural, factors.log_scale)
