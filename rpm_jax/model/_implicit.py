@@ -55,8 +55,8 @@ class ImplicitRPM:
       E[log p(X)] − (∫ p(X) dX − 1). Since log ∫p ≤ ∫p − 1 this is at most the log-likelihood of p/∫p, and
       equal to it where the integral is 1. Relative to the marginals it bounds the mutual information of the
       views from below. Without the integral (`integral_weight` 0) it would have no upper limit.
-    - Score matching, `rpm_jax.fit(model, views, objective=rpm_jax.train.ScoreMatching(model))`, which needs no
-      integral, and leaves it where it is, but marginals with a derivative and smooth networks (tanh, not
+    - Score matching, `rpm_jax.fit(model, views, objective=rpm_jax.train.ScoreMatching(model))`, which needs
+      no integral, and leaves it where it is, but marginals with a derivative and smooth networks (tanh, not
       ReLU). Data with a boundary at which their density does not vanish need a weight.
 
     Parameters are those of an `RPM` of the same prior and factors, which they also serve.
