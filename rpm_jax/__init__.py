@@ -2,9 +2,9 @@
 
     p(X, Z) = p(Z) ∏_jt p0(x_jt) f_jt(z_t|x_jt) / F_jt(z_t),   F_jt(z) = 1/N Σ_n f_jt(z|x_jt^n)
 
-Layers, each of which knows only those before it: `expfam`, `priors`, `normalizers`, `objectives` (pure
-functions of natural parameters), then `networks`, `factors`, `posteriors`, `auxiliaries`, `RPM`, and
-`train`.
+Rooms, each of which knows only those before it: `expfam`, `priors`, `normalizers`, `objectives` (pure
+functions of natural parameters), then `networks`, `factors`, `posteriors`, `auxiliaries`, `feeds`, `model`,
+then `inference`, `diagnostics`, `generation` (questions to a fitted model), and `train`.
 """
 
 from rpm_jax import (

@@ -114,3 +114,21 @@ def test_an_objective_weighs_the_divergence(gaussian):
         loss, _ = objective.loss(params, batch, data, memory, moment)
         expected = -(bound - (np.exp(later) - 1.0) * divergence).mean()
         np.testing.assert_allclose(loss, expected, rtol=1e-12)
+
+
+def test_factors_and_an_auxiliary_strategy_by_hand():
+    """A view that counts nothing says nothing; with all of its share ξ is the posterior's."""
+    counts = np.random.default_rng(0).poisson(2.0, size=(2, 6, 3))
+    counts[0, 0] = 0
+    data = rpm.as_data(tuple(counts))
+    prior = rpm.priors.gaussian_process(np.arange(3.0))
+    factors = PAGE["Counts"]()
+    model = rpm.RPM(prior, factors, auxiliary=PAGE["Between"]())
+    params = model.init(KEY, data)
+    own = model.recognise(params, data.all()).potentials.natural_parameters
+    np.testing.assert_allclose(own[0][0, :, :, 0], counts[:, 0])
+    np.testing.assert_allclose(own[1][0, :, :, 0], -0.5 * counts[:, 0])
+    params["auxiliary"]["logits"] = jnp.full(2, 50.0)
+    default = rpm.RPM(prior, factors)
+    bounds = [rpm.bound(each, params, data.all(), data) for each in (model, default)]
+    np.testing.assert_allclose(*bounds, rtol=1e-12)
