@@ -132,3 +132,25 @@ def test_factors_and_an_auxiliary_strategy_by_hand():
     default = rpm.RPM(prior, factors)
     bounds = [rpm.bound(each, params, data.all(), data) for each in (model, default)]
     np.testing.assert_allclose(*bounds, rtol=1e-12)
+
+
+@pytest.mark.slow
+def test_equal_pieces_share_programs(caplog):
+    """A fit of an equal model of such pieces, from another seed and of other data, compiles nothing."""
+
+    def fit(seed):
+        views = two_views(seed, size=8)
+        inputs = np.random.default_rng(seed).normal(size=(8, 1))
+        factors = rpm.factors.per_view(PAGE["Quadratic"]())
+        model = rpm.RPM(PAGE["Regression"](), factors, PAGE["Tempered"](), PAGE["Between"]())
+        options = {"num_steps": 2, "batch_size": 4, "warm_start": rpm.WarmStart()}
+        key = jax.random.key(seed)
+        rpm.fit(model, views, inputs=inputs, key=key, components=PAGE["Window"](3), **options)
+        rpm.fit(model, views, inputs=inputs, key=key, objective=PAGE["Capacity"](model, 1.0), **options)
+
+    with jax.log_compiles(), caplog.at_level("WARNING"):
+        fit(0)
+        assert any(record.getMessage().startswith("Compiling") for record in caplog.records)
+        caplog.clear()
+        fit(1)
+    assert not [r.getMessage() for r in caplog.records if r.getMessage().startswith("Compiling")]
