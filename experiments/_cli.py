@@ -6,6 +6,7 @@ import inspect
 import json
 import math
 import re
+import shlex
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -102,6 +103,42 @@ T = TypeVar("T", bound=Options)
 
 # Where their values come from.
 
+REGISTRY = tyro.constructors.ConstructorRegistry()
+"""How tyro reads options that may be None."""
+
+
+@REGISTRY.primitive_rule
+def _optional_rule(info: Any) -> Any:
+    """Options that may be None: "None", or what is read as the other type, with a message of our own.
+
+    Tyro's own rule has None among the choices, in an order that differs from run to run.
+    """
+    hints = typing.get_args(info.type)
+    if typing.get_origin(info.type) not in (typing.Union, types.UnionType) or type(None) not in hints:
+        return None
+    (hint,) = (each for each in hints if each is not type(None))
+    inner: Any = tyro.constructors.ConstructorRegistry.get_primitive_spec(
+        tyro.constructors.PrimitiveTypeInfo.make(hint, info.markers)
+    )
+
+    def read(words: list[str]) -> Any:
+        if words == ["None"]:
+            return None
+        try:
+            if inner.choices is None or set(words) <= set(inner.choices):
+                return inner.instance_from_str(words)
+        except ValueError:
+            pass
+        raise ValueError(f"it must be {_described(hint)}, got {shlex.join(words) or 'nothing'}")
+
+    return tyro.constructors.PrimitiveConstructorSpec(
+        nargs=inner.nargs,
+        metavar=inner.metavar,
+        instance_from_str=read,
+        is_instance=lambda value: value is None or inner.is_instance(value),
+        str_from_instance=lambda value: ["None"] if value is None else inner.str_from_instance(value),
+    )
+
 
 def parse(
     kind: type[T],
@@ -127,14 +164,15 @@ def parse(
     """
 
     def read(default: T) -> T:
-        return tyro.cli(
-            kind,
-            config=(tyro.conf.OmitArgPrefixes,),
-            prog=f"python -m experiments.{name}",
-            description=description,
-            args=arguments,
-            default=default,
-        )
+        with REGISTRY:
+            return tyro.cli(
+                kind,
+                config=(tyro.conf.OmitArgPrefixes,),
+                prog=f"python -m experiments.{name}",
+                description=description,
+                args=arguments,
+                default=default,
+            )
 
     try:
         options = read(kind())
@@ -157,7 +195,7 @@ def from_file(kind: type[T], name: str, path: Path) -> T:
     """
     content: Any = None
     try:
-        content = json.loads(path.read_text("utf-8"))
+        content = json.loads(path.read_text("utf-8"), object_pairs_hook=_once)
     except OSError as error:
         raise OptionError(f"--config: cannot read {path}: {error.strerror or error}") from error
     except ValueError as error:
@@ -191,6 +229,15 @@ def from_file(kind: type[T], name: str, path: Path) -> T:
             ) from None
         groups[group_name] = dataclasses.replace(groups[group_name], **{option: converted})
     return kind(**groups)
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object, if its names differ: JSON readers take the last of equal ones without a word."""
+    names = [name.replace("-", "_") for name, _ in pairs]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"{name} is there {names.count(name)} times")
+    return dict(pairs)
 
 
 def _converted(value: Any, hint: Any) -> Any:

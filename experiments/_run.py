@@ -19,6 +19,7 @@ and ends with `if __name__ == "__main__": sys.exit(main())`. All else is here: -
 config.json, metrics.json, arrays.npz, figures, checkpoints, the line that sums it up, and errors.
 """
 
+import re
 import shlex
 import sys
 import time
@@ -110,9 +111,9 @@ def run(experiment: Experiment, options: _cli.Options, command: str = "") -> int
         0, or 1 if some file could not be written; the others are.
     """
     started = time.perf_counter()
+    directory = output_directory(experiment, options)
     _devices.start(options)
     data = experiment.load(options)
-    directory = options.run.output or Path("outputs") / experiment.name
     try:
         if jax.process_index() == 0:
             _output.prepare_directory(directory)
@@ -140,6 +141,18 @@ def run(experiment: Experiment, options: _cli.Options, command: str = "") -> int
     for failure in files.failures:
         print(f"python -m experiments.{experiment.name}: error: {failure}", file=sys.stderr)
     return 1 if files.failures else 0
+
+
+def output_directory(experiment: Experiment, options: _cli.Options) -> Path:
+    """The folder of the results.
+
+    Raises:
+        OptionError: If it is a URL, which would become a folder of this machine by losing a slash.
+    """
+    directory = options.run.output or Path("outputs") / experiment.name
+    if re.match(r"[A-Za-z]\w+:/", directory.as_posix()):
+        raise _cli.OptionError(f"--output must be a folder of this machine, got the URL {directory}")
+    return directory.expanduser()
 
 
 def _config(experiment: Experiment, options: _cli.Options, command: str) -> dict[str, Any]:

@@ -45,8 +45,10 @@ def load(options: Options) -> DigitData:
     key = jax.random.fold_in(jax.random.key(options.data.data_seed), 0)
     split_key, train_key, held_out_key, *view_keys = jax.random.split(key, 7)
     train, held_out = images(options, split_key)
-    if options.data.num_images is not None:
-        train = part_of(train, slice(options.data.num_images))
+    wanted, there = options.data.num_images, len(train.labels)
+    if wanted is not None and wanted > there:
+        raise OptionError(f"--num-images must be at most the {there} images to fit, got {wanted}")
+    train = part_of(train, slice(wanted))
     sets = []
     own = jax.process_index(), jax.process_count()
     for part, part_key, keys, share in zip(
@@ -83,10 +85,10 @@ def images(
     options: Options, key: jax.Array
 ) -> tuple[rpm.datasets.LabelledImages, rpm.datasets.LabelledImages]:
     """Images to fit and held-out ones."""
-    folder = options.data.data
-    if folder is None:
+    if options.data.data is None:
         digits = rpm.datasets.load_digits()
         return rpm.datasets.hold_out(key, *digits, options.data.held_out)
+    folder = options.data.data.expanduser()
     if options.data.download:
         rpm.datasets.download_mnist(folder, progress=not options.run.quiet)
     try:
