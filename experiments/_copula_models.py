@@ -30,7 +30,7 @@ class Variant:
 
     Attributes:
         model: An `RPM` or an `ImplicitRPM`.
-        fit_options: Of `rpm.fit_seeds`, where they are not the library's.
+        fit_options: Of `_fits.arguments`, where they are not the library's.
     """
 
     model: Any
@@ -151,7 +151,7 @@ def _discrete(wanted: Model, marginals: Any) -> Variant:
 
 def _implicit(wanted: Model, marginals: Any) -> Variant:
     model = rpm.ImplicitRPM(_normal_prior(), _factors(wanted), marginals)
-    return Variant(model, {"batch_size": IMPLICIT_BATCH_SIZE, "components": "batch"})
+    return Variant(model, {"default_batch": IMPLICIT_BATCH_SIZE, "components": "batch"})
 
 
 def _score(wanted: Model, marginals: Any) -> Variant:
@@ -159,7 +159,7 @@ def _score(wanted: Model, marginals: Any) -> Variant:
     # Exponential densities do not vanish at 0, so that their scores are weighted by x.
     positive = all(isinstance(marginal, rpm.marginals.Exponential) for marginal in marginals)
     loss = rpm.train.ScoreMatching(model, weight=_itself if positive else None)
-    return Variant(model, {"batch_size": IMPLICIT_BATCH_SIZE, "loss": loss})
+    return Variant(model, {"default_batch": IMPLICIT_BATCH_SIZE, "loss": loss})
 
 
 def _unnormalised(wanted: Model, marginals: Any) -> Variant:

@@ -7,6 +7,7 @@ on, and the gap is split into what q and what ξ lose. All in float64: some gaps
 precision.
 """
 
+import functools
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -17,10 +18,10 @@ import jax.numpy as jnp
 import numpy as np
 
 import rpm_jax as rpm
-from experiments import _run
+from experiments import _fits, _run
 from experiments._bound_study_data import CASES, Pair
 from experiments._bound_study_models import VARIANTS, build_model, loss_of
-from experiments._bound_study_options import LIBRARY_DEFAULTS, Options, check
+from experiments._bound_study_options import Options, check
 from experiments._output import Files
 from rpm_jax import plots
 
@@ -66,10 +67,7 @@ def titles(options: Options) -> list[str]:
 def load(options: Options) -> list[list[Pair]]:
     """For each seed, pairs of every data set in the order of `titles`."""
     data = options.data
-    # Data and model keys differ even where the seeds are alike.
-    keys = [
-        jax.random.fold_in(jax.random.key(data.data_seed + seed), 0) for seed in range(options.training.seeds)
-    ]
+    keys = [_fits.data_key(data.data_seed + seed) for seed in range(options.training.seeds)]
     samplers: list[Callable[..., Pair]] = []
     for case in data.cases:
         if case == "gaussian":
@@ -104,11 +102,10 @@ def study(options: Options, name: str, pairs: Sequence[Pair], files: Files) -> l
     """One variant, fitted to all data sets at once."""
     variant = VARIANTS[name]
     model = build_model(variant, options.model.hidden)
-    key = jax.random.fold_in(jax.random.key(options.training.model_seed), 1)
     sweep = rpm.fit_seeds(
         model,
-        tuple(jnp.stack(view) for view in zip(*pairs, strict=True)),
-        keys=jax.random.split(key, len(pairs)),
+        _fits.stack_views(pairs),
+        keys=jax.random.split(_fits.model_key(options.training.model_seed), len(pairs)),
         stacked_data=True,
         num_steps=options.training.num_steps,
         progress=not options.run.quiet,
@@ -236,13 +233,8 @@ def figures(options: Options, arrays: dict[str, np.ndarray]) -> dict[str, Callab
     }
 
 
-EXPERIMENT = _run.Experiment("bound_study", Options, check, load, run, library_defaults=LIBRARY_DEFAULTS)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the experiment with these command-line arguments; the exit status."""
-    return _run.main(EXPERIMENT, __doc__, arguments)
-
+EXPERIMENT = _run.Experiment("bound_study", Options, check, load, run)
+main = functools.partial(_run.main, EXPERIMENT, __doc__)
 
 if __name__ == "__main__":
     sys.exit(main())
