@@ -11,7 +11,7 @@ import numpy as np
 import rpm_jax as rpm
 from experiments import _devices, _fits, _run
 from experiments._bouncing_balls_options import Options
-from experiments._fits import Fitted, Runs
+from experiments._fits import Runs
 from experiments._options import OptionError, given
 from experiments._output import Files
 from rpm_jax import plots
@@ -46,7 +46,7 @@ class Result(NamedTuple):
         held_out_deviation: Of the held-out sequences.
     """
 
-    fitted: Fitted
+    fitted: rpm.train.Fit
     train: rpm.datasets.BouncingBalls
     held_out: rpm.datasets.BouncingBalls
     mean: np.ndarray
@@ -153,7 +153,7 @@ def fit_all(model: rpm.RPM, options: Options, pairs: Sequence[Pair]) -> Runs:
         own = _devices.share(options.data.num_sequences)
         views = tuple(view[own] for view in data[0])
         fits = [rpm.fit(model, views, key=keys[0], held_out=pairs[0][1].views, **settings)]
-        return _fits.runs_of(model, fits, data)
+        return _fits.runs_of(fits)
     held_out = _fits.stack_views([held_out.views for _, held_out in pairs])
     sweep = rpm.fit_seeds(
         model,
@@ -163,7 +163,7 @@ def fit_all(model: rpm.RPM, options: Options, pairs: Sequence[Pair]) -> Runs:
         held_out=held_out,
         **settings,
     )
-    return _fits.runs_of(model, [sweep.run(seed) for seed in range(sweep.size)], data)
+    return _fits.runs_of([sweep.run(seed) for seed in range(sweep.size)])
 
 
 def fit_arguments(options: Options) -> dict[str, Any]:
@@ -177,10 +177,10 @@ def fit_arguments(options: Options) -> dict[str, Any]:
     return _fits.arguments(
         options,
         options.data.num_sequences,
-        most=rpm.train.DEFAULT_BATCH_SIZE,
+        most=rpm.model.BATCH_SIZE,
         **given(
             warm_start=rpm.WarmStart(**steps) if steps else None,
-            early_stopping=wanted.early_stopping and rpm.EarlyStopping(patience=wanted.early_stopping),
+            stopping=wanted.early_stopping and rpm.EarlyStopping(patience=wanted.early_stopping),
         ),
     )
 
@@ -189,7 +189,7 @@ def fit_arguments(options: Options) -> dict[str, Any]:
 
 
 def recover(
-    fitted: Fitted, train: rpm.datasets.BouncingBalls, held_out: rpm.datasets.BouncingBalls
+    fitted: rpm.train.Fit, train: rpm.datasets.BouncingBalls, held_out: rpm.datasets.BouncingBalls
 ) -> Result:
     """What the model says about the latents of its data and of the held-out sequences."""
     posterior, new = fitted.posterior(), fitted.infer(held_out.views)
@@ -220,11 +220,11 @@ def score(result: Result) -> dict[str, Any]:
         "r2_torchrpm": float(torchrpm_r2(truth, result.mean)),
         "r2_heldout": float(linear_r2(unseen, result.held_out_mean)),
         "r2_torchrpm_heldout": float(torchrpm_r2(unseen, result.held_out_mean)),
-        **fitted.scores(),
-        "bound_heldout": fitted.bound_held_out(),
+        **_fits.scores(fitted),
+        "bound_heldout": _fits.bound_held_out(fitted),
         **{name: value[0] if len(value) == 1 else value for name, value in hyperparameters.items()},
-        "steps": int(fitted.fit.history.train.shape[-1]),
-        "stopped": fitted.fit.history.stopped,
+        "steps": int(fitted.history.train.shape[-1]),
+        "stopped": fitted.history.stopped,
     }
 
 
@@ -241,14 +241,14 @@ def arrays(results: Sequence[Result], options: Options) -> dict[str, np.ndarray]
             "heldout_latent": r.held_out.latent,
             "heldout_posterior_mean": r.held_out_mean,
             "heldout_posterior_sd": r.held_out_deviation,
-            "bound_train": r.fitted.fit.history.train,
-            "bound_heldout": r.fitted.fit.history.held_out,
+            "bound_train": r.fitted.history.train,
+            "bound_heldout": r.fitted.history.held_out,
         }
         for r in results
     ]
     single = options.training.seeds is None
     joined = {name: np.asarray(each[0][name]) for name in each[0]} if single else _fits.stack(each)
-    history = results[0].fitted.fit.history
+    history = results[0].fitted.history
     return joined | {
         "times": np.asarray(results[0].train.times),
         "bound_train_steps": np.arange(1, history.train.shape[-1] + 1),
@@ -279,7 +279,7 @@ def draw_observations(result: Result) -> Any:
 
 def draw_bounds(results: Sequence[Result]) -> Any:
     """The bound over training, on the fit's data and on held-out ones."""
-    histories = [result.fitted.fit.history for result in results]
+    histories = [result.fitted.history for result in results]
     steps = np.arange(1, histories[0].train.shape[-1] + 1)
     train, held_out = (np.stack([getattr(h, name) for h in histories]) for name in ("train", "held_out"))
     return plots.bound_history(steps, train, histories[0].held_out_steps, held_out)
@@ -295,7 +295,7 @@ def draw_mixtures(result: Result, options: Options) -> Any:
 
     @jax.jit
     def marginals(params: Any, views: Any) -> tuple[jax.Array, ...]:
-        prior = fitted.model.prior(params).sites()
+        prior = fitted.model.reference(params)
         natural, log_mass = _fits.normalised_components(fitted.model, params, views)
         return (
             prior.mean()[site],

@@ -104,9 +104,7 @@ class Training(vocabulary.Training):
     """How it is fitted."""
 
     epochs: int | None = vocabulary.epochs()
-    batch_size: int | None = library(
-        f"all up to {rpm.train.DEFAULT_BATCH_SIZE}", "Sequences per step.", least=1
-    )
+    batch_size: int | None = library(f"all up to {rpm.model.BATCH_SIZE}", "Sequences per step.", least=1)
     learning_rate: float | None = vocabulary.learning_rate("all networks")
     prior_learning_rate: float | None = vocabulary.prior_learning_rate("the prior")
     row_learning_rate: float | None = library(

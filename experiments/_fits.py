@@ -1,7 +1,4 @@
-"""Fits from one or several seeds: their data, their options, the best one, and what it is asked.
-
-What experiments ask of a fitted model in general is asked here, in `Fitted`.
-"""
+"""Fits from one or several seeds: their data, their options, and the best one."""
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +13,9 @@ from experiments import _devices
 from experiments._cli import naming_options
 from experiments._options import AllOptions, given
 from experiments._output import Files
+
+COMPONENTS = {"data": rpm.feeds.full, "batch": rpm.feeds.minibatch}
+"""Feeds by the names that options have for them."""
 
 
 def data_key(seed: int) -> jax.Array:
@@ -82,66 +82,28 @@ def arguments(
         prior=wanted.get("prior_learning_rate"),
         rows=wanted.get("row_learning_rate"),
     )
+    adam = given(learning_rates=rates or None, schedule=wanted.get("schedule"))
+    components = wanted.get("components")
     return own | given(
         num_steps=num_steps,
         batch_size=batch_size,
-        learning_rates=rates or None,
-        schedule=wanted.get("schedule"),
-        components=wanted.get("components"),
+        optimizer=rpm.train.Adam(**adam) if adam else None,
+        components=None if components is None else COMPONENTS[components](),
         replacement=wanted.get("replacement") or None,
-        em=wanted.get("em") or None,
+        objective=rpm.train.Bound(em=True) if wanted.get("em") else None,
         progress=not options.run.quiet,
         mesh=None if devices is None else _devices.mesh(devices),
     )
 
 
-class Fitted(NamedTuple):
-    """A fitted model and its data.
+def scores(fit: rpm.train.Fit) -> dict[str, Any]:
+    """The bound on its data and the steps that were skipped."""
+    return {"bound_train": float(fit.bound), "steps_skipped": int(fit.history.skipped)}
 
-    Attributes:
-        model: The model.
-        fit: What `rpm.fit` gave.
-        data: Views that it was fitted to.
-    """
 
-    model: Any
-    fit: rpm.train.Fit
-    data: Any
-
-    @property
-    def params(self) -> Any:
-        """The parameters."""
-        return self.fit.params
-
-    def posterior(self) -> Any:
-        """Of its own data."""
-        return self.model.posterior(self.params, self.data)
-
-    def infer(self, views: Any) -> Any:
-        """The posterior of others, with F_j over its own data."""
-        return self.model.infer(self.params, views, data=self.data)
-
-    def posterior_of(self, views: Any) -> Any:
-        """The exact posterior of others that models with local or joint latents have."""
-        if isinstance(self.model, rpm.LocalLatentRPM):
-            return self.infer(views).posterior
-        return self.model.posterior(self.params, views, data=self.data)
-
-    def log_ratios(self, views: Any) -> Any:
-        """Log f_j − log F_j of each view."""
-        return self.model.log_ratios(self.params, views, data=self.data)
-
-    def prior(self) -> Any:
-        """The prior with its parameters."""
-        return self.model.prior(self.params)
-
-    def scores(self) -> dict[str, Any]:
-        """The bound on its data and the steps that were skipped."""
-        return {"bound_train": float(self.fit.bound), "steps_skipped": int(self.fit.history.skipped)}
-
-    def bound_held_out(self) -> float:
-        """NaN where there is none."""
-        return float(np.nan if self.fit.held_out_bound is None else self.fit.held_out_bound)
+def bound_held_out(fit: rpm.train.Fit) -> float:
+    """The mean bound of held-out data, NaN where there are none."""
+    return float(np.nan if fit.held_out_bound is None else fit.held_out_bound)
 
 
 class Runs(NamedTuple):
@@ -152,32 +114,32 @@ class Runs(NamedTuple):
         chosen: Which of them.
     """
 
-    fits: list[Fitted]
+    fits: list[rpm.train.Fit]
     chosen: int
 
     @property
-    def best(self) -> Fitted:
+    def best(self) -> rpm.train.Fit:
         """The chosen one."""
         return self.fits[self.chosen]
 
     @property
     def curves(self) -> np.ndarray:
         """The bound over training, shape (seeds, steps)."""
-        return np.stack([each.fit.history.train for each in self.fits])
+        return np.stack([each.history.train for each in self.fits])
 
     def histories(self) -> dict[str, Any]:
         """The bound over training on the fits' data and on held-out ones, and the steps of the latter."""
-        history = self.best.fit.history
+        history = self.best.history
         return {
             "bound_train": self.curves,
-            "bound_heldout": np.stack([each.fit.history.held_out for each in self.fits]),
+            "bound_heldout": np.stack([each.history.held_out for each in self.fits]),
             "bound_heldout_steps": history.held_out_steps,
         }
 
     @property
     def num_steps(self) -> int:
         """How many steps every fit has made."""
-        return int(self.best.fit.history.train.shape[-1])
+        return int(self.best.history.train.shape[-1])
 
     def metrics(self, scores: Sequence[Mapping[str, Any]], medians: Sequence[str] = ()) -> dict[str, Any]:
         """Scores of the chosen seed, those of all seeds, and medians of some."""
@@ -198,11 +160,10 @@ class Runs(NamedTuple):
         files.checkpoint("all_seeds", stacked, seeds=len(self.fits))
 
 
-def runs_of(model: Any, fits: Sequence[rpm.train.Fit], data: Sequence[Any]) -> Runs:
-    """Fits of one model with the data of each; NaN is no bound."""
+def runs_of(fits: Sequence[rpm.train.Fit]) -> Runs:
+    """Fits and the best of them; NaN is no bound."""
     bounds = np.array([fit.bound for fit in fits])
-    fitted = [Fitted(model, fit, views) for fit, views in zip(fits, data, strict=True)]
-    return Runs(fitted, int(np.argmax(np.where(np.isnan(bounds), -np.inf, bounds))))
+    return Runs(list(fits), int(np.argmax(np.where(np.isnan(bounds), -np.inf, bounds))))
 
 
 def fit_seeds(model: Any, views: Any, options: AllOptions, files: Files, **settings: Any) -> Runs:
@@ -210,7 +171,7 @@ def fit_seeds(model: Any, views: Any, options: AllOptions, files: Files, **setti
     training = options.groups()["training"]
     keys = jax.random.split(model_key(training.model_seed), training.seeds)
     sweep = rpm.fit_seeds(model, views, keys=keys, **settings)
-    runs = runs_of(model, [sweep.run(seed) for seed in range(sweep.size)], [views] * sweep.size)
+    runs = runs_of([sweep.run(seed) for seed in range(sweep.size)])
     runs.save(files)
     return runs
 
@@ -240,7 +201,8 @@ def normalised_components(model: Any, params: Any, views: Any) -> tuple[Any, jax
 
     The scale of F_j is as free as that of f_j.
     """
-    mixture = model.components(params, rpm.as_data(views))
+    data = rpm.as_data(views)
+    mixture = rpm.model.components_of(model, model.recognise(params, data.all()), data.log_weights)
     log_mass = jnp.zeros(mixture.natural.batch_shape)
     if mixture.log_scale is not None:
         log_mass = mixture.log_scale + mixture.natural.log_partition()

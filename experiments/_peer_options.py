@@ -117,7 +117,7 @@ class Training(vocabulary.Training):
 
     num_steps: int | None = option(None, "Optimisation steps.", shown=f"{NUM_STEPS}", least=1)
     epochs: int | None = vocabulary.epochs()
-    batch_size: int | None = library(f"all up to {rpm.train.EXACT_BATCH_SIZE}", "Sets per step.", least=2)
+    batch_size: int | None = library(f"all up to {rpm.model.EXACT_BATCH_SIZE}", "Sets per step.", least=2)
     learning_rate: float | None = vocabulary.learning_rate("the networks")
     prior_learning_rate: float | None = vocabulary.prior_learning_rate("the prior")
     components: vocabulary.Components = vocabulary.components(

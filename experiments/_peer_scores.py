@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import rpm_jax as rpm
-from experiments._fits import Fitted
 
 
 class DigitData(NamedTuple):
@@ -29,7 +28,7 @@ class Recovery(NamedTuple):
     arrays: dict[str, Any]
 
 
-def state_recovery(fitted: Fitted, data: DigitData) -> Recovery:
+def state_recovery(fitted: rpm.train.Fit, data: DigitData) -> Recovery:
     """States matched to labels on the training data, and accuracies with this matching."""
     train, held_out = data.train, data.held_out
     given_set, given_image = zip(
@@ -64,20 +63,22 @@ def state_recovery(fitted: Fitted, data: DigitData) -> Recovery:
     return Recovery(scores, arrays)
 
 
-def state_probabilities(fitted: Fitted, part: rpm.datasets.Peers) -> tuple[np.ndarray, np.ndarray | None]:
+def state_probabilities(
+    fitted: rpm.train.Fit, part: rpm.datasets.Peers
+) -> tuple[np.ndarray, np.ndarray | None]:
     """p(z|X) of each set, (N, K), and p(z|x_j) of each image, (N, J, K), where views are independent."""
-    if isinstance(fitted.model, rpm.RPM):
+    if hasattr(fitted.model, "uses_log_mixture"):
         ratios = fitted.log_ratios(part.views)
-        prior = fitted.prior()
+        prior = fitted.prior
         whole, single = (
             prior.condition(potentials).sites.probabilities[..., 0, :]
             for potentials in (ratios.sum(-2), ratios)
         )
         return np.asarray(whole), np.asarray(single)
-    return np.asarray(fitted.posterior_of(part.views).sites.probabilities[:, 0]), None
+    return np.asarray(fitted.infer(part.views).sites.probabilities[:, 0]), None
 
 
-def gaussian_recovery(fitted: Fitted, data: DigitData) -> Recovery:
+def gaussian_recovery(fitted: rpm.train.Fit, data: DigitData) -> Recovery:
     """How well a nearest-neighbour rule reads the labels off the posterior means."""
     from sklearn.neighbors import KNeighborsClassifier
 

@@ -25,7 +25,7 @@ import numpy as np
 
 import rpm_jax as rpm
 from experiments import _fits, _run
-from experiments._fits import Fitted, Runs
+from experiments._fits import Runs
 from experiments._graph_baselines import informed_angles, spectral_angles
 from experiments._graph_options import BATCH_SIZE, Options, check
 from experiments._options import given
@@ -86,7 +86,9 @@ def run(options: Options, data: Pair, files: Files) -> _run.Results:
     settings = _fits.arguments(options, options.data.num_graphs, default_batch=BATCH_SIZE)
     runs = _fits.fit_seeds(build_model(options), data[0].views, options, files, **settings)
     recovered = [recover(each, data) for each in runs.fits]
-    scores = [score(data, found) | each.scores() for each, found in zip(runs.fits, recovered, strict=True)]
+    scores = [
+        score(data, found) | _fits.scores(each) for each, found in zip(runs.fits, recovered, strict=True)
+    ]
     others = compare(options, data)
     metrics = {
         **runs.metrics(scores, MEDIANS),
@@ -103,7 +105,7 @@ def run(options: Options, data: Pair, files: Files) -> _run.Results:
     )
 
 
-def recover(fitted: Fitted, data: Pair) -> Recovered:
+def recover(fitted: rpm.train.Fit, data: Pair) -> Recovered:
     """Mean directions under the posterior, and of what all training graphs say together."""
     train, held_out = data
     sites, new = fitted.posterior().sites, fitted.infer(held_out.views).sites

@@ -18,7 +18,7 @@ import numpy as np
 
 import rpm_jax as rpm
 from experiments import _fits, _run
-from experiments._fits import Fitted, Runs
+from experiments._fits import Runs
 from experiments._maze_options import (
     BATCH_SIZE,
     PRIOR_LEARNING_RATE,
@@ -162,7 +162,7 @@ def run(options: Options, data: Pair, files: Files) -> _run.Results:
     seconds = time.perf_counter() - started
     recovered = [recover(each, data) for each in runs.fits]
     scores = [
-        fitted.scores() | {"bound_heldout": fitted.bound_held_out()} | score(data, each)
+        _fits.scores(fitted) | {"bound_heldout": _fits.bound_held_out(fitted)} | score(data, each)
         for fitted, each in zip(runs.fits, recovered, strict=True)
     ]
     frequencies = np.bincount(np.asarray(data[0].states).ravel()) / data[0].states.size
@@ -182,10 +182,10 @@ def run(options: Options, data: Pair, files: Files) -> _run.Results:
     return _run.Results(metrics, arrays, figures(arrays, runs.chosen), summary(metrics), note)
 
 
-def recover(fitted: Fitted, data: Pair) -> Recovered:
+def recover(fitted: rpm.train.Fit, data: Pair) -> Recovered:
     """What the model says about the walks to fit and the held-out ones."""
     posteriors = fitted.posterior(), fitted.infer((flattened(data[1]),))
-    return recovered_from(posteriors, jnp.exp(fitted.prior().transition))
+    return recovered_from(posteriors, jnp.exp(fitted.prior.transition))
 
 
 def compare(options: Options, data: Pair, num_states: int) -> dict[str, Any]:

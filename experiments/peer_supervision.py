@@ -142,10 +142,11 @@ def fit_arguments(options: Options, size: int) -> dict[str, Any]:
         raise OptionError(f"--batch-size must be at most the number of sets {size}, got {wanted.batch_size}")
     own: dict[str, Any] = {"num_steps": NUM_STEPS}
     if wanted.queue is not None:
-        own["components"] = rpm.normalizers.queue(wanted.queue)
+        own["components"] = rpm.feeds.queue(wanted.queue)
     elif options.model.joint:
-        own["components"] = "data" if options.model.combinations is not None else "batch"
-    return _fits.arguments(options, size, most=rpm.train.EXACT_BATCH_SIZE, **own)
+        is_sampled = options.model.combinations is not None
+        own["components"] = rpm.feeds.full() if is_sampled else rpm.feeds.minibatch()
+    return _fits.arguments(options, size, most=rpm.model.EXACT_BATCH_SIZE, **own)
 
 
 # Run.
@@ -157,10 +158,10 @@ class Drift:
     def __init__(self, model: rpm.RPM, views: tuple[jax.Array, ...]) -> None:
         self.steps: list[int] = []
         self.log_masses: list[np.ndarray] = []
-        views = tuple(jnp.asarray(view[:256]) for view in views)
+        data = rpm.as_data(tuple(view[:256] for view in views))
 
         def log_mass(params: Any) -> jax.Array:
-            factors = model.factors(params, views)
+            factors = model.recognise(params, data.all())
             mass = factors.natural.log_partition() + factors.log_scale
             return jnp.mean(mass[..., 0], axis=0)
 
@@ -179,7 +180,7 @@ def fit_all(options: Options, model: Any, data: DigitData, files: Files, drift: 
     if jax.process_count() == 1:
         return _fits.fit_seeds(model, views, options, files, callback=drift, **settings)
     keys = jax.random.split(_fits.model_key(options.training.model_seed), options.training.seeds)
-    runs = _fits.runs_of(model, [rpm.fit(model, views, key=keys[0], **settings)], [views])
+    runs = _fits.runs_of([rpm.fit(model, views, key=keys[0], **settings)])
     runs.save(files)
     return runs
 
@@ -197,9 +198,9 @@ def run(options: Options, data: DigitData, files: Files) -> _run.Results:
     results = [recover(fitted, data) for fitted in runs.fits]
     scores = [
         {
-            "log_likelihood": float(fitted.fit.bound),
+            "log_likelihood": float(fitted.bound),
             **result.scores,
-            "steps_skipped": int(fitted.fit.history.skipped),
+            "steps_skipped": int(fitted.history.skipped),
         }
         for fitted, result in zip(runs.fits, results, strict=True)
     ]

@@ -16,7 +16,7 @@ import numpy as np
 
 import rpm_jax as rpm
 from experiments import _fits, _run
-from experiments._fits import Fitted, Runs
+from experiments._fits import Runs
 from experiments._options import OptionError, given
 from experiments._output import Files
 from experiments._texture_options import BATCH_SIZE, Options, check
@@ -75,11 +75,11 @@ def run(options: Options, data: Pair, files: Files) -> _run.Results:
     runs = _fits.fit_seeds(build_model(options), train, options, files, held_out=held_out, **settings)
     recovered = [recover(each, held_out) for each in runs.fits]
     scores = [
-        fitted.scores()
-        | {"bound_heldout": fitted.bound_held_out()}
+        _fits.scores(fitted)
+        | {"bound_heldout": _fits.bound_held_out(fitted)}
         | score(data, each)
         | coordinate_ascent(each)
-        | {"concentration": np.asarray(fitted.prior().concentration, float).tolist()}
+        | {"concentration": np.asarray(fitted.prior.concentration, float).tolist()}
         for fitted, each in zip(runs.fits, recovered, strict=True)
     ]
     accuracies = np.array([each["accuracy_heldout"] for each in scores])
@@ -102,8 +102,9 @@ def run(options: Options, data: Pair, files: Files) -> _run.Results:
     )
 
 
-def recover(fitted: Fitted, held_out: Any) -> tuple[Recovered, Recovered]:
+def recover(fitted: rpm.train.Fit, held_out: Any) -> tuple[Recovered, Recovered]:
     """Posterior topics and proportions, E_q[θ], of the sets to fit and of the held-out ones."""
+    posteriors: Any = fitted.posterior(), fitted.infer(held_out)
     first, second = (
         Recovered(
             np.asarray(q.mean).argmax(-1),
@@ -112,7 +113,7 @@ def recover(fitted: Fitted, held_out: Any) -> tuple[Recovered, Recovered]:
             int(q.iterations.max()),
             float(q.residual.max()),
         )
-        for q in (fitted.posterior(), fitted.infer(held_out))
+        for q in posteriors
     )
     return first, second
 
