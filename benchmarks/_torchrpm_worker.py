@@ -100,8 +100,8 @@ def main(role: str, name: str, data: pathlib.Path, clone: str) -> None:
     if role == "ours":
         from benchmarks import _torchrpm_ours as library
 
-        def set_threads(number: int) -> None:
-            raise ValueError(f"XLA takes its own number of threads, not {number}")
+        def set_threads(nthreads: int) -> None:
+            raise ValueError(f"XLA takes its own number of threads, not {nthreads}")
     else:
         import torch
 

@@ -1,6 +1,5 @@
 """Fit an RPM to bouncing balls, score it, draw it."""
 
-import functools
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeAlias
@@ -10,9 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 
 import rpm_jax as rpm
-from experiments import _devices, _output, _run, _seeds
-from experiments._bouncing_balls_options import LIBRARY_DEFAULTS, TORCHRPM, Options, check
-from experiments._cli import OptionError, given, naming_options
+from experiments import _devices, _fits, _run
+from experiments._bouncing_balls_options import Options
+from experiments._fits import Runs
+from experiments._options import OptionError, given
+from experiments._output import Files
 from rpm_jax import plots
 
 Pair: TypeAlias = tuple[rpm.datasets.BouncingBalls, rpm.datasets.BouncingBalls]
@@ -36,7 +37,7 @@ class Result(NamedTuple):
     """One fitted model with its data.
 
     Attributes:
-        fit: The fit.
+        fitted: The fit.
         train: The data it was fitted on.
         held_out: Other sequences.
         mean: Posterior mean of the fit's data, shape (N, T, K).
@@ -45,7 +46,7 @@ class Result(NamedTuple):
         held_out_deviation: Of the held-out sequences.
     """
 
-    fit: rpm.train.Fit
+    fitted: rpm.train.Fit
     train: rpm.datasets.BouncingBalls
     held_out: rpm.datasets.BouncingBalls
     mean: np.ndarray
@@ -54,37 +55,27 @@ class Result(NamedTuple):
     held_out_deviation: np.ndarray
 
 
-def experiment(
-    name: str, options: type[Options], balls: Callable[..., rpm.datasets.BouncingBalls]
-) -> _run.Experiment:
-    """The experiment with these balls, a function of `rpm_jax.datasets`."""
-    return _run.Experiment(
-        name, options, check, functools.partial(load, balls), run, TORCHRPM, LIBRARY_DEFAULTS
-    )
-
-
-def run(options: Options, pairs: Sequence[Pair], files: _output.Files) -> _run.Results:
+def run(options: Options, pairs: Sequence[Pair], files: Files) -> _run.Results:
     """Fit, score and draw."""
     started = time.perf_counter()
-    model = build_model(options, pairs[0][0].times)
-    fits = fit_all(model, options, pairs)
-    best = _seeds.best(fits)
+    runs = fit_all(build_model(options, pairs[0][0].times), options, pairs)
     seconds = time.perf_counter() - started
-    _seeds.save(files, fits, best)
-    results = [
-        recover(model, fit, train, held_out) for fit, (train, held_out) in zip(fits, pairs, strict=True)
-    ]
+    runs.save(files)
+    results = [recover(fitted, *pair) for fitted, pair in zip(runs.fits, pairs, strict=True)]
     scores = [score(result) for result in results]
-    num_seeds = options.training.seeds
-    metrics = scores[0] if num_seeds is None else _seeds.medians(scores, MEDIANS, best)
+    metrics, note = scores[0], ""
+    if options.training.seeds is not None:
+        metrics = _fits.medians_of(scores, MEDIANS)
+        metrics |= {"per_seed": _fits.columns(scores), "best_seed": runs.chosen}
+        note = f"medians of {options.training.seeds} seeds"
     numbers = [f"{key} {metrics[key]:.4f}" for key in MEDIANS[:2]]
     numbers += [f"{key} {metrics[key]:.2f}" for key in MEDIANS[-2:]]
     return _run.Results(
         metrics | {"seconds_fit": seconds},
         arrays(results, options),
-        figures(model, results, best, options),
-        summary=", ".join(numbers),
-        note="" if num_seeds is None else f"medians of {num_seeds} seeds",
+        figures(results, runs.chosen, options),
+        ", ".join(numbers),
+        note,
     )
 
 
@@ -102,13 +93,14 @@ def load(balls: Callable[..., rpm.datasets.BouncingBalls], options: Options) -> 
 def sample(balls: Callable[..., rpm.datasets.BouncingBalls], options: Options, seed: int) -> Pair:
     """N sequences to fit and N others, seen by the same pixels."""
     data = options.data
-    values = {key: getattr(data, key) for key in vars(data) if key not in ("sequence_length", "data_seed")}
-    values |= {"num_sequences": 2 * data.num_sequences, "num_steps": data.sequence_length}
-    # Data and model keys differ even where the seeds are alike.
-    key = jax.random.fold_in(jax.random.key(data.data_seed + seed), 0)
-    with naming_options(balls.__name__, {"num_steps": "sequence_length"}):
-        both = balls(key, **values)
-    return both.split(data.num_sequences)
+    return _fits.draw(
+        balls,
+        data,
+        "num_sequences",
+        data.num_sequences,
+        seed=data.data_seed + seed,
+        renamed={"num_steps": "sequence_length"},
+    )
 
 
 def build_model(options: Options, times: jax.Array) -> rpm.RPM:
@@ -151,60 +143,45 @@ def build_model(options: Options, times: jax.Array) -> rpm.RPM:
     )
 
 
-def fit_all(
-    model: rpm.RPM,
-    options: Options,
-    pairs: Sequence[Pair],
-) -> list[rpm.train.Fit]:
+def fit_all(model: rpm.RPM, options: Options, pairs: Sequence[Pair]) -> Runs:
     """One fit, or a sweep's."""
-    settings = fit_options(options)
-    keys = [
-        jax.random.fold_in(jax.random.key(options.training.model_seed + seed), 1)
-        for seed in range(len(pairs))
-    ]
-    if options.training.seeds is None:
-        train, held_out = pairs[0]
+    wanted = options.training
+    settings = fit_arguments(options)
+    keys = [_fits.model_key(wanted.model_seed + seed) for seed in range(len(pairs))]
+    data = [train.views for train, _ in pairs]
+    if wanted.seeds is None:
         own = _devices.share(options.data.num_sequences)
-        views = tuple(view[own] for view in train.views)
-        return [rpm.fit(model, views, key=keys[0], held_out=held_out.views, **settings)]
-    train_views, held_out_views = (
-        tuple(jnp.stack(view) for view in zip(*(pair[part].views for pair in pairs), strict=True))
-        for part in (0, 1)
-    )
+        views = tuple(view[own] for view in data[0])
+        fits = [rpm.fit(model, views, key=keys[0], held_out=pairs[0][1].views, **settings)]
+        return _fits.runs_of(fits)
+    held_out = _fits.stack_views([held_out.views for _, held_out in pairs])
     sweep = rpm.fit_seeds(
-        model, train_views, keys=jnp.stack(keys), stacked_data=True, held_out=held_out_views, **settings
+        model,
+        _fits.stack_views(data),
+        keys=jnp.stack(keys),
+        stacked_data=True,
+        held_out=held_out,
+        **settings,
     )
-    return [sweep.run(seed) for seed in range(sweep.size)]
+    return _fits.runs_of([sweep.run(seed) for seed in range(sweep.size)])
 
 
-def fit_options(options: Options) -> dict[str, Any]:
+def fit_arguments(options: Options) -> dict[str, Any]:
     """Arguments of `rpm.fit`: those that were given."""
     wanted = options.training
-    num_sequences = options.data.num_sequences
-    num_steps = wanted.num_steps
-    if wanted.epochs is not None:
-        batch_size = wanted.batch_size or min(rpm.train.DEFAULT_BATCH_SIZE, num_sequences)
-        num_steps = wanted.epochs * max(1, num_sequences // batch_size)
-    rates = given(
-        networks=wanted.learning_rate, prior=wanted.prior_learning_rate, rows=wanted.row_learning_rate
-    )
     steps = given(
         match_posterior=wanted.warm_start_posterior,
         match_auxiliary=wanted.warm_start_auxiliary,
         bound=wanted.warm_start_bound,
     )
-    return given(
-        num_steps=num_steps,
-        batch_size=wanted.batch_size,
-        learning_rates=rates or None,
-        schedule=wanted.schedule,
-        components=wanted.components,
-        replacement=wanted.replacement or None,
-        em=wanted.em or None,
-        warm_start=rpm.WarmStart(**steps) if steps else None,
-        early_stopping=wanted.early_stopping and rpm.EarlyStopping(patience=wanted.early_stopping),
-        progress=not options.run.quiet,
-        mesh=_devices.mesh(options.devices),
+    return _fits.arguments(
+        options,
+        options.data.num_sequences,
+        most=rpm.model.BATCH_SIZE,
+        **given(
+            warm_start=rpm.WarmStart(**steps) if steps else None,
+            stopping=wanted.early_stopping and rpm.EarlyStopping(patience=wanted.early_stopping),
+        ),
     )
 
 
@@ -212,14 +189,10 @@ def fit_options(options: Options) -> dict[str, Any]:
 
 
 def recover(
-    model: rpm.RPM,
-    fit: rpm.train.Fit,
-    train: rpm.datasets.BouncingBalls,
-    held_out: rpm.datasets.BouncingBalls,
+    fitted: rpm.train.Fit, train: rpm.datasets.BouncingBalls, held_out: rpm.datasets.BouncingBalls
 ) -> Result:
     """What the model says about the latents of its data and of the held-out sequences."""
-    posterior = model.posterior(fit.params, train.views)
-    new = model.infer(fit.params, held_out.views, data=train.views)
+    posterior, new = fitted.posterior(), fitted.infer(held_out.views)
     shape = (*train.latent.shape, -1)
 
     def over_time(values: jax.Array) -> np.ndarray:
@@ -227,7 +200,7 @@ def recover(
         return np.asarray(values).reshape(shape)
 
     return Result(
-        fit,
+        fitted,
         train,
         held_out,
         *(over_time(x) for q in (posterior, new) for x in (q.mean, q.standard_deviation)),
@@ -236,8 +209,8 @@ def recover(
 
 def score(result: Result) -> dict[str, Any]:
     """Numbers of one fit."""
-    fit = result.fit
-    kernel = rpm.priors.kernels.describe(fit.params["prior"].get("kernel", {}))
+    fitted = result.fitted
+    kernel = rpm.priors.kernels.describe(fitted.params["prior"].get("kernel", {}))
     hyperparameters = {
         name: np.atleast_1d(np.asarray(value, float)).tolist() for name, value in kernel.items()
     }
@@ -247,12 +220,11 @@ def score(result: Result) -> dict[str, Any]:
         "r2_torchrpm": float(torchrpm_r2(truth, result.mean)),
         "r2_heldout": float(linear_r2(unseen, result.held_out_mean)),
         "r2_torchrpm_heldout": float(torchrpm_r2(unseen, result.held_out_mean)),
-        "bound_train": float(fit.bound),
-        "bound_heldout": float(np.nan if fit.held_out_bound is None else fit.held_out_bound),
+        **_fits.scores(fitted),
+        "bound_heldout": _fits.bound_held_out(fitted),
         **{name: value[0] if len(value) == 1 else value for name, value in hyperparameters.items()},
-        "steps": int(fit.history.train.shape[-1]),
-        "steps_skipped": int(fit.history.skipped),
-        "stopped": fit.history.stopped,
+        "steps": int(fitted.history.train.shape[-1]),
+        "stopped": fitted.history.stopped,
     }
 
 
@@ -269,14 +241,14 @@ def arrays(results: Sequence[Result], options: Options) -> dict[str, np.ndarray]
             "heldout_latent": r.held_out.latent,
             "heldout_posterior_mean": r.held_out_mean,
             "heldout_posterior_sd": r.held_out_deviation,
-            "bound_train": r.fit.history.train,
-            "bound_heldout": r.fit.history.held_out,
+            "bound_train": r.fitted.history.train,
+            "bound_heldout": r.fitted.history.held_out,
         }
         for r in results
     ]
     single = options.training.seeds is None
-    joined = {name: np.asarray(each[0][name]) for name in each[0]} if single else _seeds.stack(each)
-    history = results[0].fit.history
+    joined = {name: np.asarray(each[0][name]) for name in each[0]} if single else _fits.stack(each)
+    history = results[0].fitted.history
     return joined | {
         "times": np.asarray(results[0].train.times),
         "bound_train_steps": np.arange(1, history.train.shape[-1] + 1),
@@ -284,15 +256,13 @@ def arrays(results: Sequence[Result], options: Options) -> dict[str, np.ndarray]
     }
 
 
-def figures(
-    model: rpm.RPM, results: Sequence[Result], best: int, options: Options
-) -> dict[str, Callable[[], Any]]:
+def figures(results: Sequence[Result], best: int, options: Options) -> dict[str, Callable[[], Any]]:
     """Functions that draw each figure, of the best seed if there are several."""
     result = results[best]
     drawn: dict[str, Callable[[], Any]] = {
         "observations.png": lambda: draw_observations(result),
         "bound.png": lambda: draw_bounds([result]),
-        "mixtures.png": lambda: draw_mixtures(model, result, options),
+        "mixtures.png": lambda: draw_mixtures(result, options),
     }
     if len(results) > 1:
         drawn["bound_all_seeds.png"] = lambda: draw_bounds(results)
@@ -309,27 +279,24 @@ def draw_observations(result: Result) -> Any:
 
 def draw_bounds(results: Sequence[Result]) -> Any:
     """The bound over training, on the fit's data and on held-out ones."""
-    histories = [result.fit.history for result in results]
+    histories = [result.fitted.history for result in results]
     steps = np.arange(1, histories[0].train.shape[-1] + 1)
     train, held_out = (np.stack([getattr(h, name) for h in histories]) for name in ("train", "held_out"))
     return plots.bound_history(steps, train, histories[0].held_out_steps, held_out)
 
 
-def draw_mixtures(model: rpm.RPM, result: Result, options: Options) -> Any:
+def draw_mixtures(result: Result, options: Options) -> Any:
     """The prior's marginal at the middle of the trajectory against each F_j, for the first latent."""
     middle = result.train.times.shape[0] // 2
     site = (0, middle) if options.model.static else (middle, 0)
     mixture_site = (0, 0) if options.model.pooled else site
 
+    fitted = result.fitted
+
     @jax.jit
     def marginals(params: Any, views: Any) -> tuple[jax.Array, ...]:
-        prior = model.prior(params).sites()
-        mixture = model.components(params, rpm.as_data(views))
-        natural = mixture.natural
-        log_mass = jnp.zeros(natural.batch_shape)
-        if mixture.log_scale is not None:
-            # F_j is drawn normalised: its scale is as free as that of f_j.
-            log_mass = mixture.log_scale + natural.log_partition()
+        prior = fitted.model.reference(params)
+        natural, log_mass = _fits.normalised_components(fitted.model, params, views)
         return (
             prior.mean()[site],
             prior.variance()[site],
@@ -338,9 +305,8 @@ def draw_mixtures(model: rpm.RPM, result: Result, options: Options) -> Any:
             jax.nn.softmax(log_mass[..., mixture_site[0]], axis=0),
         )
 
-    centre, spread, means, variances, weights = map(
-        np.asarray, marginals(result.fit.params, result.train.views)
-    )
+    drawn = marginals(fitted.params, result.train.views)
+    centre, spread, means, variances, weights = map(np.asarray, drawn)
     grid = centre + np.linspace(-4, 4, 401) * np.sqrt(spread)
     densities = np.sum(weights[..., None] * _normal(grid, means[..., None], variances[..., None]), axis=0)
     return plots.prior_against_mixtures(grid, _normal(grid, centre, spread), densities)

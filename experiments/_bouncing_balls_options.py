@@ -1,14 +1,12 @@
 """Options of the bouncing-ball experiments, and their checks."""
 
-from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
-
-import tyro
+from typing import Literal
 
 import rpm_jax as rpm
-from experiments import _cli, _devices
-from experiments._cli import OptionError, Run, default_of, refuse
+from experiments import _devices
+from experiments import _vocabulary as vocabulary
 from experiments._devices import Devices
+from experiments._options import AllOptions, OptionError, defaults_of, group, library, option, refuse
 
 TORCHRPM = """\
 torchRPM's options and these:
@@ -41,214 +39,133 @@ torchRPM's options and these:
 
 torchRPM makes F_j of the data in the minibatch: --components batch."""
 
-
-LIBRARY_DEFAULTS: dict[str, Any] = {
-    "kernel": default_of(rpm.priors.gaussian_process, "kernel"),
-    "mean": default_of(rpm.priors.gaussian_process, "mean"),
-    "bandwidth": "0.4 / (spacing of the times)^2",
-    "lengthscale": "1.1 spacings of the times",
-    "hidden": tuple(rpm.networks.PointwiseMLP().hidden),
-    "num_steps": default_of(rpm.fit, "num_steps"),
-    "batch_size": f"all up to {rpm.train.DEFAULT_BATCH_SIZE}",
-    "learning_rate": rpm.train.LEARNING_RATES["networks"],
-    "prior_learning_rate": rpm.train.LEARNING_RATES["prior"],
-    "row_learning_rate": rpm.train.LEARNING_RATES["rows"],
-    "schedule": default_of(rpm.fit, "schedule"),
-    "components": "data",
-    "early_stopping": "none",
-}
-"""What the library does where an option is not given."""
+BALLS = defaults_of(rpm.datasets.poisson_balls)
+PRIOR = defaults_of(rpm.priors.gaussian_process)
 
 
-def _library(text: str, name: str, metavar: str) -> Any:
-    return _cli.library(text, LIBRARY_DEFAULTS[name], metavar)
-
-
-@dataclass(frozen=True, kw_only=True)
+@group
 class Data:
     """What is recorded."""
 
-    num_sequences: Annotated[int, tyro.conf.arg(aliases=["-N"])] = default_of(
-        rpm.datasets.poisson_balls, "num_sequences"
+    num_sequences: int = option(
+        BALLS["num_sequences"], "N, sequences to fit; as many again are held out.", alias="-N", least=2
     )
-    """N, sequences to fit; as many again are held out."""
-    sequence_length: Annotated[int, tyro.conf.arg(aliases=["-T"])] = default_of(
-        rpm.datasets.poisson_balls, "num_steps"
+    sequence_length: int = option(BALLS["num_steps"], "T, time steps of a sequence.", alias="-T", least=1)
+    num_pixels: int = option(
+        BALLS["num_pixels"], "J, pixels; each is a view of its own.", alias="-J", least=1
     )
-    """T, time steps of a sequence."""
-    num_pixels: Annotated[int, tyro.conf.arg(aliases=["-J"])] = default_of(
-        rpm.datasets.poisson_balls, "num_pixels"
-    )
-    """J, pixels; each is a view of its own."""
-    frequency: float = default_of(rpm.datasets.poisson_balls, "frequency")
-    """Swings of the ball per second."""
-    sampling_rate: float = default_of(rpm.datasets.poisson_balls, "sampling_rate")
-    """Time steps per second."""
-    data_seed: int = 0
-    """Seed of the data."""
+    frequency: float = option(BALLS["frequency"], "Swings of the ball per second.")
+    sampling_rate: float = option(BALLS["sampling_rate"], "Time steps per second.")
+    data_seed: int = vocabulary.data_seed("the data")
 
 
-@dataclass(frozen=True, kw_only=True)
+@group
 class Model:
     """The recognition-parametrised model."""
 
-    num_latents: Annotated[int, tyro.conf.arg(aliases=["-K"])] = default_of(
-        rpm.priors.gaussian_process, "num_latents"
+    num_latents: int = option(PRIOR["num_latents"], "K, independent latent processes.", alias="-K", least=1)
+    posterior: Literal["conjugate", "amortized", "saturated"] = option(
+        "conjugate",
+        "How q(Z|X) gets its potentials: the factors', a network of all pixels, or free for each sequence.",
     )
-    """K, independent latent processes."""
-    posterior: Literal["conjugate", "amortized", "saturated"] = "conjugate"
-    """How q(Z|X) gets its potentials: the factors', a network of all pixels, or free for each sequence."""
-    auxiliary: Literal["posterior", "shifted", "free"] = "posterior"
-    """Auxiliary parameters of the inner bound: the posterior's, those plus a shift, or free."""
-    auxiliary_amortized: bool = False
-    """Learn the auxiliary parameters as a network of all pixels, instead of a row for each sequence."""
-    static: bool = False
-    """Take a whole trajectory as one site: F_j is then a mixture over trajectories (slower)."""
-    kernel: Annotated[
-        Literal["rbf", "matern12", "matern32", "matern52"] | None,
-        _library("Kernel of the Gaussian-process prior.", "kernel", "{rbf,matern12,matern32,matern52}"),
-    ] = None
-    bandwidth: Annotated[
-        float | None,
-        _library(
-            "Initial bandwidth g of the kernel rbf, exp(-g (t - t')^2); times are in [0, 1].",
-            "bandwidth",
-            "FLOAT",
-        ),
-    ] = None
-    lengthscale: Annotated[
-        float | None, _library("Initial length scale of a Matern kernel.", "lengthscale", "FLOAT")
-    ] = None
-    mean: Annotated[
-        Literal["zero", "constant", "free"] | None,
-        _library("Mean of the prior: zero or learned.", "mean", "{zero,constant,free}"),
-    ] = None
-    hidden: Annotated[
-        tuple[int, ...] | None, _library("Units of each hidden layer of all networks.", "hidden", "UNITS ...")
-    ] = None
-    unnormalised: bool = False
-    """Give every factor a free log-scale h_j(x)."""
-    pooled: bool = False
-    """Average F_j over time as well as over sequences."""
+    auxiliary: Literal["posterior", "shifted", "free"] = option(
+        "posterior", "Auxiliary parameters of the inner bound: the posterior's, those plus a shift, or free."
+    )
+    auxiliary_amortized: bool = option(
+        False,
+        "Learn the auxiliary parameters as a network of all pixels, instead of a row for each sequence.",
+    )
+    static: bool = option(
+        False, "Take a whole trajectory as one site: F_j is then a mixture over trajectories (slower)."
+    )
+    kernel: Literal["rbf", "matern12", "matern32", "matern52"] | None = library(
+        PRIOR["kernel"], "Kernel of the Gaussian-process prior."
+    )
+    bandwidth: float | None = library(
+        "0.4 / (spacing of the times)^2",
+        "Initial bandwidth g of the kernel rbf, exp(-g (t - t')^2); times are in [0, 1].",
+        positive=True,
+    )
+    lengthscale: float | None = library(
+        "1.1 spacings of the times", "Initial length scale of a Matern kernel.", positive=True
+    )
+    mean: Literal["zero", "constant", "free"] | None = library(
+        PRIOR["mean"], "Mean of the prior: zero or learned."
+    )
+    hidden: tuple[int, ...] | None = vocabulary.hidden(
+        tuple(rpm.networks.PointwiseMLP().hidden), "Units of each hidden layer of all networks."
+    )
+    unnormalised: bool = option(False, "Give every factor a free log-scale h_j(x).")
+    pooled: bool = option(False, "Average F_j over time as well as over sequences.")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Training:
+@group
+class Training(vocabulary.Training):
     """How it is fitted."""
 
-    num_steps: Annotated[int | None, _library("Optimisation steps.", "num_steps", "INT")] = None
-    epochs: Annotated[
-        int | None,
-        _cli.optional("Passes over the data, in the place of --num-steps.", "see --num-steps", metavar="INT"),
-    ] = None
-    batch_size: Annotated[int | None, _library("Sequences per step.", "batch_size", "INT")] = None
-    learning_rate: Annotated[
-        float | None, _library("Peak learning rate of all networks.", "learning_rate", "FLOAT")
-    ] = None
-    prior_learning_rate: Annotated[
-        float | None, _library("Peak learning rate of the prior.", "prior_learning_rate", "FLOAT")
-    ] = None
-    row_learning_rate: Annotated[
-        float | None,
-        _library("Peak learning rate of what each sequence has for itself.", "row_learning_rate", "FLOAT"),
-    ] = None
-    schedule: Annotated[
-        Literal["cosine", "constant"] | None,
-        _library("Course of the learning rates.", "schedule", "{cosine,constant}"),
-    ] = None
-    components: Annotated[
-        Literal["data", "batch"] | None,
-        _library(
-            "What F_j averages over: all sequences, or those of the minibatch.", "components", "{data,batch}"
-        ),
-    ] = None
-    replacement: bool = False
-    """Draw minibatches with replacement."""
-    em: bool = False
-    """Hold q fixed in the gradients of prior and factors, as EM does."""
-    warm_start_posterior: Annotated[
-        int | None,
-        _cli.optional(
-            "Steps that first match q to the factors (amortized or saturated).",
-            "see --warm-start-bound",
-            metavar="INT",
-        ),
-    ] = None
-    warm_start_auxiliary: Annotated[
-        int | None,
-        _cli.optional(
-            "Steps that then match the auxiliary parameters to q.", "see --warm-start-bound", metavar="INT"
-        ),
-    ] = None
-    warm_start_bound: Annotated[
-        int | None,
-        _cli.optional(
-            "Steps that then maximise the bound over both of them alone. Without any of the three the "
-            "library decides; with one of them the others are 0 unless given.",
-            "the library's",
-            metavar="INT",
-        ),
-    ] = None
-    early_stopping: Annotated[
-        int | None,
-        _library(
-            "Looks at the held-out bound without improvement that end the run.", "early_stopping", "INT"
-        ),
-    ] = None
-    model_seed: int = 0
-    """Seed of the initial parameters and the minibatches."""
-    seeds: Annotated[
-        int | None,
-        _cli.optional(
-            "Run S seeds at once: run s has data seed and model seed s higher than given.",
-            "a single run",
-            metavar="S",
-        ),
-    ] = None
+    epochs: int | None = vocabulary.epochs()
+    batch_size: int | None = library(f"all up to {rpm.model.BATCH_SIZE}", "Sequences per step.", least=1)
+    learning_rate: float | None = vocabulary.learning_rate("all networks")
+    prior_learning_rate: float | None = vocabulary.prior_learning_rate("the prior")
+    row_learning_rate: float | None = library(
+        rpm.train.LEARNING_RATES["rows"],
+        "Peak learning rate of what each sequence has for itself.",
+        positive=True,
+    )
+    components: vocabulary.Components = vocabulary.components(
+        "What F_j averages over: all sequences, or those of the minibatch.", "data"
+    )
+    replacement: bool = option(False, "Draw minibatches with replacement.")
+    em: bool = option(False, "Hold q fixed in the gradients of prior and factors, as EM does.")
+    warm_start_posterior: int | None = option(
+        None,
+        "Steps that first match q to the factors (amortized or saturated).",
+        shown="see --warm-start-bound",
+        least=0,
+    )
+    warm_start_auxiliary: int | None = option(
+        None, "Steps that then match the auxiliary parameters to q.", shown="see --warm-start-bound", least=0
+    )
+    warm_start_bound: int | None = option(
+        None,
+        "Steps that then maximise the bound over both of them alone. Without any of the three the library "
+        "decides; with one of them the others are 0 unless given.",
+        shown="the library's",
+        least=0,
+    )
+    early_stopping: int | None = library(
+        "none", "Looks at the held-out bound without improvement that end the run.", least=1
+    )
+    seeds: int | None = option(
+        None,
+        "Run S seeds at once: run s has data seed and model seed s higher than given.",
+        shown="a single run",
+        metavar="S",
+        least=1,
+    )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Options(_cli.Options):
+@group
+class Options(AllOptions[Data, Model, Training]):
     """All options; experiments add their data's."""
 
-    data: Data = Data()
-    model: Model = Model()
-    training: Training = Training()
-    devices: Devices = field(default_factory=Devices)
-    run: Run = field(default_factory=Run)
+    devices: Devices = Devices()
 
 
 def check(options: Options) -> None:
-    """Raise `OptionError` for values that do not fit, alone or together."""
+    """Raise `OptionError` for values that do not fit together."""
     data, model, training = options.data, options.model, options.training
     _devices.check(options.devices)
-    _cli.require_integers(options, ["num_sequences"], 2)
-    sizes = ("sequence_length", "num_pixels", "num_latents", "hidden")
-    lengths = ("num_steps", "epochs", "batch_size", "seeds", "early_stopping")
-    _cli.require_integers(options, [*sizes, *lengths], 1)
-    warm_starts = ("warm_start_posterior", "warm_start_auxiliary", "warm_start_bound")
-    _cli.require_integers(options, ["data_seed", "model_seed", *warm_starts], 0)
-    rates = ("learning_rate", "prior_learning_rate", "row_learning_rate")
-    _cli.require_positive(options, ["bandwidth", "lengthscale", *rates])
-    refuse(
-        training.num_steps is not None and training.epochs is not None, "--epochs", "--num-steps", "give one"
-    )
-    if (
-        training.batch_size is not None
-        and training.batch_size > data.num_sequences
-        and not training.replacement
-    ):
-        raise OptionError(
-            f"--batch-size must be at most --num-sequences {data.num_sequences} without --replacement, got "
-            f"{training.batch_size}"
-        )
+    vocabulary.check_epochs(options)
+    if not training.replacement:
+        vocabulary.check_batch_size(options, "num_sequences", " without --replacement")
     refuse(
         model.auxiliary_amortized and model.auxiliary == "posterior",
         "--auxiliary-amortized",
         "--auxiliary posterior",
         "which has nothing to learn; add --auxiliary shifted or --auxiliary free",
     )
-    is_rbf = (model.kernel or LIBRARY_DEFAULTS["kernel"]) == "rbf"
+    is_rbf = (model.kernel or PRIOR["kernel"]) == "rbf"
     refuse(
         model.bandwidth is not None and not is_rbf,
         "--bandwidth",

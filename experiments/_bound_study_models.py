@@ -47,9 +47,9 @@ def build_model(variant: Variant, hidden: Sequence[int]) -> rpm.RPM:
     )
 
 
-def loss_of(variant: Variant, model: rpm.RPM, num_samples: int | None) -> dict[str, Any]:
-    """The argument `loss` of `rpm.fit`, if it is not the library's."""
+def objective_of(variant: Variant, model: rpm.RPM, num_samples: int | None) -> dict[str, Any]:
+    """The argument `objective` of `rpm.fit`, if it is not the library's."""
     if not variant.importance_weighted:
         return {}
     given = {} if num_samples is None else {"num_samples": num_samples}
-    return {"loss": rpm.train.ImportanceWeighted(model, **given)}
+    return {"objective": rpm.train.ImportanceWeighted(model, **given)}

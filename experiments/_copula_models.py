@@ -30,7 +30,7 @@ class Variant:
 
     Attributes:
         model: An `RPM` or an `ImplicitRPM`.
-        fit_options: Of `rpm.fit_seeds`, where they are not the library's.
+        fit_options: Of `_fits.arguments`, where they are not the library's.
     """
 
     model: Any
@@ -44,7 +44,7 @@ class Variant:
     @property
     def is_discrete(self) -> bool:
         """Whether the latent has states."""
-        return self.model.core.is_exact if self.is_implicit else self.model.is_exact
+        return self.with_mixtures.is_exact
 
     @property
     def has_gap(self) -> bool:
@@ -53,10 +53,10 @@ class Variant:
 
     @cached_property
     def with_mixtures(self) -> rpm.RPM:
-        """The `RPM` of the same prior and factors, which knows F_j; compiled for once."""
+        """The `RPM` of the same prior and factors, which knows F_j."""
         if not self.is_implicit:
             return self.model
-        return rpm.RPM(self.model.core.prior_spec, self.model.core.factor_spec)
+        return self.model.explicit
 
     def log_ratio(self, params: Any, pairs: Any, data: Any) -> NDArray:
         """Log p(x) − Σ_j log p0(x_j) of pairs, in nats, with F_j over `data`; shape (n,).
@@ -66,31 +66,33 @@ class Variant:
         if self.is_implicit:
             return np.asarray(self.model.log_ratio(params, pairs), float)
         method = "bound" if self.is_discrete else "quadrature"
-        return np.asarray(self.model.log_density_ratio(params, pairs, data=data, method=method), float)
+        fitted = rpm.Fitted(self.model, params, data)
+        return np.asarray(rpm.diagnostics.log_density_ratio(fitted, pairs, method=method), float)
 
     def bound(self, params: Any, pairs: Any, data: Any) -> NDArray:
         """The inner bound on `log_ratio`, shape (n,)."""
-        return np.asarray(self.model.log_density_ratio(params, pairs, data=data), float)
+        fitted = rpm.Fitted(self.model, params, data)
+        return np.asarray(rpm.diagnostics.log_density_ratio(fitted, pairs), float)
 
     @partial(jax.jit, static_argnums=0)
     def log_integral(self, params: Any, pairs: Any, key: Array) -> Array:
         """Log ∫ p(x) dx, estimated from the views of some pairs; 0 for models that are normalised."""
         if not self.is_implicit:
             return jnp.zeros(())
-        factors = self.model.factors(params, pairs).natural
-        return rpm.objectives.implicit_integral(self.model.prior(params), factors, key).log_value
+        factors = self.model.recognise(params, rpm.as_data(pairs).all()).natural
+        return rpm.objectives.implicit_integral(self.model.prior_of(params), factors, key).log_value
 
     def mixture_divergence(self, params: Any, data: Any, key: Array) -> NDArray:
         """KL(F_j‖prior) of both views, in nats, shape (2,)."""
-        found = self.with_mixtures.mixture_divergence(params, data, key)
+        found = rpm.diagnostics.mixture_divergence(rpm.Fitted(self.with_mixtures, params, data), key)
         return np.asarray(found.divergence, float)[:, 0]
 
     @partial(jax.jit, static_argnums=0)
     def drawn(self, params: Any, data: Any, views: Any) -> "Drawn":
         """What figures show of the latent, with F_j over `data` and factors of `views`, (G, 1) each."""
         model = self.with_mixtures
-        sites = model.prior(params).sites()
-        factors = self.model.factors(params, views).natural[..., 0]
+        sites = model.reference(params)
+        factors = self.model.recognise(params, rpm.as_data(views).all()).natural[..., 0]
         if self.is_discrete:
             states = jnp.arange(sites.natural_parameters[0].shape[-1])
             latent, latents, cell = states, states[:, None], 1.0
@@ -102,7 +104,8 @@ class Variant:
             mean, variance = (part[..., 0].T for part in (factors.mean(), factors.variance()))
             moments = (mean - centre) / scale, variance / scale**2
         prior = jnp.exp(sites.log_prob(latents)).reshape(-1)
-        mixtures = jnp.exp(model.mixture_log_density(params, data, latents))[..., 0].T
+        fitted = rpm.Fitted(model, params, data)
+        mixtures = jnp.exp(rpm.generation.mixture_log_density(fitted, latents))[..., 0].T
         # Unnormalised factors have mixtures of any scale.
         mixtures = mixtures / (cell * jnp.sum(mixtures, axis=-1, keepdims=True))
         return Drawn(latent, prior, mixtures, *moments)
@@ -151,15 +154,15 @@ def _discrete(wanted: Model, marginals: Any) -> Variant:
 
 def _implicit(wanted: Model, marginals: Any) -> Variant:
     model = rpm.ImplicitRPM(_normal_prior(), _factors(wanted), marginals)
-    return Variant(model, {"batch_size": IMPLICIT_BATCH_SIZE, "components": "batch"})
+    return Variant(model, {"default_batch": IMPLICIT_BATCH_SIZE, "components": rpm.feeds.minibatch()})
 
 
 def _score(wanted: Model, marginals: Any) -> Variant:
     model = _implicit(wanted, marginals).model
     # Exponential densities do not vanish at 0, so that their scores are weighted by x.
     positive = all(isinstance(marginal, rpm.marginals.Exponential) for marginal in marginals)
-    loss = rpm.train.ScoreMatching(model, weight=_itself if positive else None)
-    return Variant(model, {"batch_size": IMPLICIT_BATCH_SIZE, "loss": loss})
+    objective = rpm.train.ScoreMatching(model, weight=_itself if positive else None)
+    return Variant(model, {"default_batch": IMPLICIT_BATCH_SIZE, "objective": objective})
 
 
 def _unnormalised(wanted: Model, marginals: Any) -> Variant:

@@ -1,37 +1,34 @@
 """Options of an experiment on several devices or hosts."""
 
-from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from experiments import _cli
-from experiments._cli import OptionError, optional, refuse
+from experiments._options import AllOptions, OptionError, group, option, refuse
 
 
-@dataclass(frozen=True, kw_only=True)
+@group
 class Devices:
     """Devices and hosts. Several processes are told of each other before anything is computed."""
 
-    spread: bool = False
-    """Spread data and mixture components, or with --seeds the seeds, over all devices. Several processes
-    always do."""
-    coordinator: Annotated[
-        str | None,
-        optional(
-            "Address of process 0, the same for all processes.", "a single process", metavar="HOST:PORT"
-        ),
-    ] = None
-    num_processes: Annotated[
-        int | None, optional("How many processes there are.", "a single process", metavar="INT")
-    ] = None
-    process_id: Annotated[
-        int | None, optional("Which of them this is, from 0.", "a single process", metavar="INT")
-    ] = None
-    cluster: bool = False
-    """Find the other processes by the cluster's environment (Slurm, Open MPI, Cloud TPU, ...)."""
+    spread: bool = option(
+        False,
+        "Spread data and mixture components, or with --seeds the seeds, over all devices. Several processes "
+        "always do.",
+    )
+    coordinator: str | None = option(
+        None,
+        "Address of process 0, the same for all processes.",
+        shown="a single process",
+        metavar="HOST:PORT",
+    )
+    num_processes: int | None = option(None, "How many processes there are.", shown="a single process")
+    process_id: int | None = option(None, "Which of them this is, from 0.", shown="a single process")
+    cluster: bool = option(
+        False, "Find the other processes by the cluster's environment (Slurm, Open MPI, Cloud TPU, ...)."
+    )
 
 
 def check(devices: Devices) -> None:
@@ -71,7 +68,7 @@ def check_seeds(devices: Devices, seeds: int) -> None:
         )
 
 
-def start(options: _cli.Options) -> None:
+def start(options: AllOptions) -> None:
     """Tell the processes of each other, if there are several."""
     devices = options.groups().get("devices")
     if devices is None or not (devices.cluster or devices.coordinator):

@@ -1,14 +1,20 @@
 """Options of the experiment on the maze, and their checks."""
 
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
-
-import tyro
+from typing import Literal
 
 import rpm_jax as rpm
-from experiments import _cli
-from experiments._cli import OptionError, Run, default_of, optional, refuse
+from experiments import _vocabulary as vocabulary
+from experiments._options import (
+    AllOptions,
+    OptionError,
+    defaults_of,
+    group,
+    library,
+    option,
+    option_name,
+    refuse,
+)
 
 BATCH_SIZE = 10
 """Sequences per step; small batches are much faster than all sequences and reach the same bound."""
@@ -22,188 +28,135 @@ PRIOR_LEARNING_RATE = 0.1
 PSEUDO_COUNT = 0.01
 """Enough to keep all numbers in the range where messages are products of matrices."""
 
-LIBRARY_DEFAULTS: dict[str, Any] = {
-    "perturbation": default_of(rpm.train.maximise_prior, "perturbation"),
-    "learning_rate": rpm.train.LEARNING_RATES["networks"],
-    "schedule": default_of(rpm.fit, "schedule"),
-    "components": "data where there are few minibatches, else batch",
-}
-"""What the library does where an option is not given."""
+WALKS = defaults_of(rpm.datasets.maze_walk)
+CHAIN = defaults_of(rpm.priors.hidden_markov)
 
 
-def _library(text: str, name: str, metavar: str) -> Any:
-    return _cli.library(text, LIBRARY_DEFAULTS[name], metavar)
-
-
-@dataclass(frozen=True, kw_only=True)
+@group
 class Data:
     """Walks through a maze."""
 
-    num_sequences: Annotated[int, tyro.conf.arg(aliases=["-N"])] = default_of(
-        rpm.datasets.maze_walk, "num_sequences"
+    num_sequences: int = option(WALKS["num_sequences"], "N, walks to fit.", alias="-N", least=2)
+    num_held_out: int = option(50, "Walks that are held out.", least=1)
+    sequence_length: int = option(WALKS["num_steps"], "T, time steps of a walk.", alias="-T", least=2)
+    walls: Path | None = option(
+        None,
+        "Text file with the maze: a line for each row, # for a wall, . for a place.",
+        shown="two rooms and two corridors, 28 places",
+        metavar="FILE",
     )
-    """N, walks to fit."""
-    num_held_out: int = 50
-    """Walks that are held out."""
-    sequence_length: Annotated[int, tyro.conf.arg(aliases=["-T"])] = default_of(
-        rpm.datasets.maze_walk, "num_steps"
+    visual_field: int = option(
+        WALKS["visual_field"], "V, how many cells across the agent sees, odd.", least=1
     )
-    """T, time steps of a walk."""
-    walls: Annotated[
-        Path | None,
-        optional(
-            "Text file with the maze: a line for each row, # for a wall, . for a place.",
-            "two rooms and two corridors, 28 places",
-            metavar="FILE",
-        ),
-    ] = None
-    visual_field: int = default_of(rpm.datasets.maze_walk, "visual_field")
-    """V, how many cells across the agent sees, odd."""
-    noise: float = default_of(rpm.datasets.maze_walk, "noise")
-    """Standard deviation of what it sees; that of the floor is 1."""
-    stay: float = default_of(rpm.datasets.maze_walk, "stay")
-    """Probability of staying at a place for another step."""
-    data_seed: int = 0
-    """Seed of the floor, the walks and the noise."""
+    noise: float = option(WALKS["noise"], "Standard deviation of what it sees; that of the floor is 1.")
+    stay: float = option(WALKS["stay"], "Probability of staying at a place for another step.")
+    data_seed: int = vocabulary.data_seed("the floor, the walks and the noise")
 
 
-@dataclass(frozen=True, kw_only=True)
+@group
 class Model:
     """The recognition-parametrised model."""
 
-    num_states: Annotated[
-        int | None,
-        tyro.conf.arg(
-            aliases=["-K"],
-            help="K, states that the chain has.",
-            help_behavior_hint="(default: as many as places)",
-        ),
-    ] = None
-    transition: Literal["closed-form", "gradient"] = "closed-form"
-    """Learn the chain by expected counts, as Baum-Welch does, or by gradients like the network."""
-    stickiness: float = default_of(rpm.priors.hidden_markov, "stickiness")
-    """Added to the initial logits of staying in a state."""
-    perturbation: Annotated[
-        float | None,
-        _library(
-            "Weight of uniform transitions at the start of the run, falling to 0 (closed-form only).",
-            "perturbation",
-            "FLOAT",
-        ),
-    ] = None
-    pseudo_count: Annotated[
-        float | None,
-        optional("Added to every expected count (closed-form only).", f"{PSEUDO_COUNT}", metavar="FLOAT"),
-    ] = None
-    hidden: tuple[int, ...] = ()
-    """Units of each hidden layer. Without any the network is linear, which is all that views with Gaussian
-    noise need, and hidden units only fit the noise."""
-    kind: Literal["normalised", "scaled", "unnormalised"] = "normalised"
-    """Factors that sum to 1 over the states, those times a free scale, or free ones."""
-    pooled: bool = True
-    """Average F over time as well as over sequences."""
-    parallel: bool = default_of(rpm.priors.hidden_markov, "parallel")
-    """Compute messages by an associative scan over time, for accelerators with room to spare."""
+    num_states: int | None = option(
+        None, "K, states that the chain has.", shown="as many as places", alias="-K", least=2
+    )
+    transition: Literal["closed-form", "gradient"] = option(
+        "closed-form",
+        "Learn the chain by expected counts, as Baum-Welch does, or by gradients like the network.",
+    )
+    stickiness: float = option(CHAIN["stickiness"], "Added to the initial logits of staying in a state.")
+    perturbation: float | None = library(
+        defaults_of(rpm.train.maximise_prior)["perturbation"],
+        "Weight of uniform transitions at the start of the run, falling to 0 (closed-form only).",
+    )
+    pseudo_count: float | None = option(
+        None, "Added to every expected count (closed-form only).", shown=f"{PSEUDO_COUNT}"
+    )
+    hidden: tuple[int, ...] = option(
+        (),
+        "Units of each hidden layer. Without any the network is linear, which is all that views with "
+        "Gaussian noise need, and hidden units only fit the noise.",
+        least=1,
+    )
+    kind: vocabulary.Kind = vocabulary.kind("states")
+    pooled: bool = option(True, "Average F over time as well as over sequences.")
+    parallel: bool = option(
+        CHAIN["parallel"],
+        "Compute messages by an associative scan over time, for accelerators with room to spare.",
+    )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Training:
+@group
+class Training(vocabulary.Training):
     """How it is fitted."""
 
-    warm_start: Literal["kmeans", "none"] = "kmeans"
-    """Start from k-means of the single views, or from random networks, which get stuck in merged states more
-    often."""
-    kmeans_restarts: int = 10
-    """Starts of k-means, of which the closest clusters are taken, for each seed anew."""
-    warm_start_steps: int = 200
-    """Steps that match the network to the clusters."""
-    num_steps: int = 400
-    """Optimisation steps."""
-    batch_size: Annotated[
-        int | None, optional("Sequences per step.", f"{BATCH_SIZE}, or all of fewer", metavar="INT")
-    ] = None
-    steps_per_update: Annotated[
-        int | None,
-        optional(
-            "Steps between two updates of the prior (closed-form only).", f"{STEPS_PER_UPDATE}", metavar="INT"
-        ),
-    ] = None
-    learning_rate: Annotated[
-        float | None, _library("Peak learning rate of the network.", "learning_rate", "FLOAT")
-    ] = None
-    prior_learning_rate: Annotated[
-        float | None,
-        optional(
-            "Peak learning rate of the chain (gradient only).", f"{PRIOR_LEARNING_RATE}", metavar="FLOAT"
-        ),
-    ] = None
-    schedule: Annotated[
-        Literal["cosine", "constant"] | None,
-        _library("Course of the learning rates.", "schedule", "{cosine,constant}"),
-    ] = None
-    components: Annotated[
-        Literal["data", "batch"] | None,
-        _library(
-            "What F averages over: all sequences, or those of the minibatch.", "components", "{data,batch}"
-        ),
-    ] = None
-    model_seed: int = 0
-    """Seed of the initial parameters and the minibatches."""
-    seeds: int = 16
-    """Runs from different seeds, of which the likelihood of the training data chooses one."""
+    warm_start: Literal["kmeans", "none"] = option(
+        "kmeans",
+        "Start from k-means of the single views, or from random networks, which get stuck in merged states "
+        "more often.",
+    )
+    kmeans_restarts: int = option(
+        10, "Starts of k-means, of which the closest clusters are taken, for each seed anew.", least=1
+    )
+    warm_start_steps: int = option(200, "Steps that match the network to the clusters.", least=1)
+    num_steps: int = vocabulary.num_steps(400)
+    batch_size: int | None = vocabulary.batch_size("Sequences", f"{BATCH_SIZE}, or all of fewer")
+    steps_per_update: int | None = option(
+        None,
+        "Steps between two updates of the prior (closed-form only).",
+        shown=f"{STEPS_PER_UPDATE}",
+        least=1,
+    )
+    prior_learning_rate: float | None = option(
+        None,
+        "Peak learning rate of the chain (gradient only).",
+        shown=f"{PRIOR_LEARNING_RATE}",
+        positive=True,
+    )
+    components: vocabulary.Components = vocabulary.components(
+        "What F averages over: all sequences, or those of the minibatch."
+    )
+    seeds: int = vocabulary.seeds(16, "likelihood of")
 
 
-@dataclass(frozen=True, kw_only=True)
+@group
 class Comparison:
     """What it is compared with."""
 
-    baseline: bool = False
-    """Also fit Gaussian hidden Markov models by EM from as many seeds, chosen by their likelihood (needs
-    hmmlearn)."""
-    baseline_covariance: Literal["spherical", "diag", "tied", "full"] = "spherical"
-    """Covariance of their emissions; spherical is that of the true noise."""
-    baseline_components: Annotated[
-        int | None,
-        optional("Principal components of the views that they get.", "the views themselves", metavar="INT"),
-    ] = None
-    baseline_iterations: int = 200
-    """Most iterations of EM."""
+    baseline: bool = option(
+        False,
+        "Also fit Gaussian hidden Markov models by EM from as many seeds, chosen by their likelihood (needs "
+        "hmmlearn).",
+    )
+    baseline_covariance: Literal["spherical", "diag", "tied", "full"] = option(
+        "spherical", "Covariance of their emissions; spherical is that of the true noise."
+    )
+    baseline_components: int | None = option(
+        None, "Principal components of the views that they get.", shown="the views themselves", least=1
+    )
+    baseline_iterations: int = option(200, "Most iterations of EM.", least=1)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Options(_cli.Options):
+@group
+class Options(AllOptions[Data, Model, Training]):
     """All options."""
 
-    data: Data = Data()
-    model: Model = Model()
-    training: Training = Training()
     comparison: Comparison = Comparison()
-    run: Run = field(default_factory=Run)
 
 
 def check(options: Options) -> None:
-    """Raise `OptionError` for values that do not fit, alone or together."""
+    """Raise `OptionError` for values that do not fit together."""
     data, model, training = options.data, options.model, options.training
-    _cli.require_integers(options, ("num_states", "sequence_length"), 2)
-    sizes = ("num_sequences", "num_held_out", "visual_field", "hidden", "baseline_components")
-    lengths = ("kmeans_restarts", "warm_start_steps", "num_steps", "batch_size", "steps_per_update", "seeds")
-    _cli.require_integers(options, (*sizes, *lengths, "baseline_iterations"), 1)
-    _cli.require_integers(options, ("num_sequences",), 2)
-    _cli.require_integers(options, ("data_seed", "model_seed"), 0)
-    _cli.require_positive(options, ("learning_rate", "prior_learning_rate"))
     for name, value, end in (
         ("perturbation", model.perturbation, 1.0),
         ("pseudo_count", model.pseudo_count, float("inf")),
     ):
         if value is not None and not 0 <= value < end:
             expected = "in [0, 1)" if end == 1 else "at least 0 and finite"
-            raise OptionError(f"{_cli.option_name(name)} must be {expected}, got {value}")
+            raise OptionError(f"{option_name(name)} must be {expected}, got {value}")
     if not abs(model.stickiness) < float("inf"):
         raise OptionError(f"--stickiness must be a finite number, got {model.stickiness}")
-    if training.batch_size is not None and training.batch_size > data.num_sequences:
-        raise OptionError(
-            f"--batch-size must be at most --num-sequences {data.num_sequences}, got {training.batch_size}"
-        )
+    vocabulary.check_batch_size(options, "num_sequences")
     by_gradient = model.transition == "gradient"
     for name, value in (
         ("perturbation", model.perturbation),
@@ -212,7 +165,7 @@ def check(options: Options) -> None:
     ):
         refuse(
             by_gradient and value is not None,
-            _cli.option_name(name),
+            option_name(name),
             "--transition gradient",
             "which has no closed-form updates",
         )

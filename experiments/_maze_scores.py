@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 
 import rpm_jax as rpm
-from experiments import _cli
+from experiments import _fits
 from experiments._maze_options import Options
+from experiments._options import OptionError
 from rpm_jax.datasets import MazeWalk
 
 Pair: TypeAlias = tuple[MazeWalk, MazeWalk]
@@ -112,9 +113,7 @@ def require_hmmlearn() -> Any:
     try:
         from hmmlearn import hmm
     except ImportError as error:
-        raise _cli.OptionError(
-            '--baseline needs hmmlearn: pip install -e ".[bench]", or leave it out'
-        ) from error
+        raise OptionError('--baseline needs hmmlearn: pip install -e ".[bench]", or leave it out') from error
     return hmm
 
 
@@ -169,10 +168,9 @@ def gaussian_baseline(
         likelihoods.append(float(model.score(features[0], lengths[0])) / len(lengths[0]))
         scores.append(score(data, found))
     chosen = int(np.argmax(likelihoods))
-    per_seed = {name: [each[name] for each in scores] for name in scores[0]}
     return {
         **scores[chosen],
         "log_likelihood_train": likelihoods[chosen],
         "chosen_seed": chosen,
-        "per_seed": per_seed | {"log_likelihood_train": likelihoods},
+        "per_seed": _fits.columns(scores) | {"log_likelihood_train": likelihoods},
     }

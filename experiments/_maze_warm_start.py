@@ -61,7 +61,7 @@ def match_factors(
     optimizer = optax.adam(optax.cosine_decay_schedule(LEARNING_RATE, num_steps))
 
     def loss(factors: Any, params: Any, targets: Array) -> Array:
-        natural = model.factors({**params, "factors": factors}, data.views).natural
+        natural = model.recognise({**params, "factors": factors}, data.all()).natural
         return -jnp.mean(jnp.sum(targets * natural.log_probabilities[:, 0], axis=-1))
 
     @jax.jit

@@ -77,16 +77,25 @@ def write_bytes(path: Path, content: bytes) -> None:
         raise
 
 
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write JSON, with null for NaN and infinity."""
-    text = json.dumps(_finite(content), indent=2, ensure_ascii=False, allow_nan=False)
-    write_bytes(path, (text + "\n").encode())
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write JSON, with null for NaN and infinity, and Python's numbers for NumPy's and JAX's."""
+    text = json.dumps(_plain(content), indent=2, ensure_ascii=False, allow_nan=False)
+    # What is no text, such as a folder's name in another encoding, as JSON's escapes.
+    write_bytes(path, (text + "\n").encode("utf-8", "backslashreplace"))
 
 
-def write_arrays(path: Path, content: Mapping[str, np.ndarray]) -> None:
-    """Write a compressed npz file."""
+def write_arrays(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a compressed npz file that `numpy.load` reads anywhere.
+
+    Raises:
+        TypeError: If an array has a dtype that NumPy itself does not have: it would be read as bytes.
+    """
+    arrays = {name: np.asarray(array) for name, array in content.items()}
+    for name, array in arrays.items():
+        if array.dtype.kind not in "biufcSUMm":
+            raise TypeError(f"{path.name}: {name} must have a dtype of NumPy's own, got {array.dtype}")
     stream = io.BytesIO()
-    np.savez_compressed(stream, **dict(content))  # type: ignore[arg-type]
+    np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]
     write_bytes(path, stream.getvalue())
 
 
@@ -125,11 +134,15 @@ def _commit() -> dict[str, Any]:
         return {"commit": None, "modified": None}
 
 
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
+        return [_plain(item) for item in value]
+    if isinstance(value, np.ndarray | np.generic | jax.Array):
+        return _plain(np.asarray(value).tolist())
+    if isinstance(value, Path):
+        return str(value)
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

@@ -1,29 +1,23 @@
 """Options of the experiment on peer supervision, and their checks."""
 
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
-
-import tyro
+from typing import Literal
 
 import rpm_jax as rpm
-from experiments import _cli, _devices
-from experiments._cli import OptionError, Run, default_of, optional, refuse
+from experiments import _devices
+from experiments import _vocabulary as vocabulary
 from experiments._devices import Devices
+from experiments._options import AllOptions, OptionError, defaults_of, group, library, option, refuse
 
 NUM_STEPS = 400
 """Enough for either data set; the seeds that find all labels have done so after a quarter of them."""
 
-LIBRARY_DEFAULTS: dict[str, Any] = {
-    "batch_size": f"all up to {rpm.train.EXACT_BATCH_SIZE}",
-    "learning_rate": rpm.train.LEARNING_RATES["networks"],
-    "prior_learning_rate": rpm.train.LEARNING_RATES["prior"],
-    "schedule": default_of(rpm.fit, "schedule"),
-    "components": "data where there are few minibatches, else batch",
-    "hidden": f"{' '.join(map(str, rpm.networks.MLP().hidden))} for the perceptron, "
-    f"{' '.join(map(str, rpm.networks.CNN().hidden))} for the convolutional network",
-}
-"""What the library does where an option is not given."""
+HIDDEN = (
+    f"{' '.join(map(str, rpm.networks.MLP().hidden))} for the perceptron, "
+    f"{' '.join(map(str, rpm.networks.CNN().hidden))} for the convolutional network"
+)
+
+PEERS = defaults_of(rpm.datasets.peers)
 
 TORCHRPM = """\
 torchRPM's variants and these options:
@@ -42,151 +36,117 @@ torchRPM's variants and these options:
   a network for each view, one for all       --networks separate, --networks shared"""
 
 
-def _library(text: str, name: str, metavar: str) -> Any:
-    return _cli.library(text, LIBRARY_DEFAULTS[name], metavar)
-
-
-@dataclass(frozen=True, kw_only=True)
+@group
 class Data:
     """Images, and how they are grouped."""
 
-    data: Annotated[
-        Path | None,
-        optional(
-            "Folder with MNIST in IDX files, packed or not. Without its training part, the last images of "
-            "the test part are held out.",
-            "scikit-learn's 8 x 8 digits",
-            metavar="DIR",
-        ),
-    ] = None
-    download: bool = False
-    """Fetch MNIST into the folder given by --data first; what is there already stays."""
-    num_views: Annotated[int, tyro.conf.arg(aliases=["-J"])] = default_of(rpm.datasets.peers, "num_views")
-    """J, images of one label in a set."""
-    num_images: Annotated[
-        int | None, optional("Images to fit, the first ones.", "all that are not held out", metavar="INT")
-    ] = None
-    held_out: float = 0.3
-    """The part of the images that is held out, where they come in one part."""
-    views: Literal["same", "rotated-coloured"] = "same"
-    """All views alike, or the first one rotated and the second one coloured."""
-    shares: Annotated[
-        tuple[float, ...] | None,
-        optional("How often each label occurs, up to a factor.", "as in the images", metavar="SHARE ..."),
-    ] = None
-    reuse: bool = default_of(rpm.datasets.peers, "reuse")
-    """Let every image be in every view once, in different sets; else each image is in one set."""
-    data_seed: int = 0
-    """Seed of what is held out and of the sets."""
+    data: Path | None = option(
+        None,
+        "Folder with MNIST in IDX files, packed or not. Without its training part, the last images of the "
+        "test part are held out.",
+        shown="scikit-learn's 8 x 8 digits",
+        metavar="DIR",
+    )
+    download: bool = option(
+        False, "Fetch MNIST into the folder given by --data first; what is there already stays."
+    )
+    num_views: int = option(PEERS["num_views"], "J, images of one label in a set.", alias="-J", least=2)
+    num_images: int | None = option(
+        None, "Images to fit, the first ones.", shown="all that are not held out", least=4
+    )
+    held_out: float = option(0.3, "The part of the images that is held out, where they come in one part.")
+    views: Literal["same", "rotated-coloured"] = option(
+        "same", "All views alike, or the first one rotated and the second one coloured."
+    )
+    shares: tuple[float, ...] | None = option(
+        None, "How often each label occurs, up to a factor.", shown="as in the images", metavar="SHARE ..."
+    )
+    reuse: bool = option(
+        PEERS["reuse"],
+        "Let every image be in every view once, in different sets; else each image is in one set.",
+    )
+    data_seed: int = vocabulary.data_seed("what is held out and of the sets")
 
 
-@dataclass(frozen=True, kw_only=True)
+@group
 class Model:
     """The recognition-parametrised model."""
 
-    latent: Literal["categorical", "gaussian"] = "categorical"
-    """The common latent: one of K states, or K numbers."""
-    num_states: Annotated[
-        int | None,
-        tyro.conf.arg(
-            aliases=["-K"],
-            help="K, how many states or numbers the latent has.",
-            help_behavior_hint="(default: as many as labels; 2 for a Gaussian latent)",
-            metavar="K",
-        ),
-    ] = None
-    local_states: Annotated[
-        tuple[int, ...] | None,
-        optional(
-            "States of a local latent of every view, one number or one for each view.",
-            "none",
-            metavar="L ...",
-        ),
-    ] = None
-    joint: bool = False
-    """One factor of all views together: no conditional independence."""
-    combinations: Annotated[
-        int | None,
-        optional(
-            "With --joint: how many random combinations of views F averages over.",
-            "all those of a minibatch",
-            metavar="INT",
-        ),
-    ] = None
-    posterior: Literal["exact", "conjugate"] = "exact"
-    """The exact posterior, or the one that takes F_j for the prior."""
-    learn_prior: bool = False
-    """Learn the prior's probabilities instead of holding them equal."""
-    kind: Literal["normalised", "scaled", "unnormalised"] = "normalised"
-    """Factors that sum to 1 over the states, those times a free scale, or free ones."""
-    networks: Literal["auto", "shared", "separate"] = "auto"
-    """One network for all views, or one for each; auto: the former where all views are alike."""
-    network: Literal["auto", "mlp", "cnn"] = "auto"
-    """Perceptron or convolutional network; auto: the latter for images of at least 16 x 16 pixels."""
-    hidden: Annotated[
-        tuple[int, ...] | None, _library("Units of each hidden layer of the networks.", "hidden", "UNITS ...")
-    ] = None
+    latent: Literal["categorical", "gaussian"] = option(
+        "categorical", "The common latent: one of K states, or K numbers."
+    )
+    num_states: int | None = option(
+        None,
+        "K, how many states or numbers the latent has.",
+        shown="as many as labels; 2 for a Gaussian latent",
+        metavar="K",
+        alias="-K",
+        least=1,
+    )
+    local_states: tuple[int, ...] | None = option(
+        None,
+        "States of a local latent of every view, one number or one for each view.",
+        shown="none",
+        metavar="L ...",
+        least=1,
+    )
+    joint: bool = option(False, "One factor of all views together: no conditional independence.")
+    combinations: int | None = option(
+        None,
+        "With --joint: how many random combinations of views F averages over.",
+        shown="all those of a minibatch",
+        least=1,
+    )
+    posterior: Literal["exact", "conjugate"] = option(
+        "exact", "The exact posterior, or the one that takes F_j for the prior."
+    )
+    learn_prior: bool = option(False, "Learn the prior's probabilities instead of holding them equal.")
+    kind: vocabulary.Kind = vocabulary.kind("states")
+    networks: Literal["auto", "shared", "separate"] = option(
+        "auto", "One network for all views, or one for each; auto: the former where all views are alike."
+    )
+    network: Literal["auto", "mlp", "cnn"] = option(
+        "auto", "Perceptron or convolutional network; auto: the latter for images of at least 16 x 16 pixels."
+    )
+    hidden: tuple[int, ...] | None = vocabulary.hidden(HIDDEN, "Units of each hidden layer of the networks.")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Training:
+@group
+class Training(vocabulary.Training):
     """How it is fitted."""
 
-    num_steps: Annotated[int | None, optional("Optimisation steps.", f"{NUM_STEPS}", metavar="INT")] = None
-    epochs: Annotated[
-        int | None,
-        optional("Passes over the data, in the place of --num-steps.", "see --num-steps", metavar="INT"),
-    ] = None
-    batch_size: Annotated[int | None, _library("Sets per step.", "batch_size", "INT")] = None
-    learning_rate: Annotated[
-        float | None, _library("Peak learning rate of the networks.", "learning_rate", "FLOAT")
-    ] = None
-    prior_learning_rate: Annotated[
-        float | None, _library("Peak learning rate of the prior.", "prior_learning_rate", "FLOAT")
-    ] = None
-    schedule: Annotated[
-        Literal["cosine", "constant"] | None,
-        _library("Course of the learning rates.", "schedule", "{cosine,constant}"),
-    ] = None
-    components: Annotated[
-        Literal["data", "batch"] | None,
-        _library("What F_j averages over: all sets, or the minibatch.", "components", "{data,batch}"),
-    ] = None
-    queue: Annotated[
-        int | None,
-        optional(
-            "Let F_j average over the minibatch and this many earlier sets.", "see --components", metavar="L"
-        ),
-    ] = None
-    model_seed: int = 0
-    """Seed of the initial parameters and the minibatches."""
-    seeds: int = 8
-    """Runs from different seeds, of which the likelihood on the training data chooses one."""
+    num_steps: int | None = option(None, "Optimisation steps.", shown=f"{NUM_STEPS}", least=1)
+    epochs: int | None = vocabulary.epochs()
+    batch_size: int | None = library(f"all up to {rpm.model.EXACT_BATCH_SIZE}", "Sets per step.", least=2)
+    learning_rate: float | None = vocabulary.learning_rate("the networks")
+    prior_learning_rate: float | None = vocabulary.prior_learning_rate("the prior")
+    components: vocabulary.Components = vocabulary.components(
+        "What F_j averages over: all sets, or the minibatch."
+    )
+    queue: int | None = option(
+        None,
+        "Let F_j average over the minibatch and this many earlier sets.",
+        shown="see --components",
+        metavar="L",
+        least=1,
+    )
+    seeds: int = vocabulary.seeds(8, "likelihood on")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Options(_cli.Options):
+@group
+class Options(AllOptions[Data, Model, Training]):
     """All options."""
 
-    data: Data = Data()
-    model: Model = Model()
-    training: Training = Training()
-    devices: Devices = field(default_factory=Devices)
-    run: Run = field(default_factory=Run)
+    devices: Devices = Devices()
 
 
 def check(options: Options) -> None:
-    """Raise `OptionError` for values that do not fit, alone or together."""
+    """Raise `OptionError` for values that do not fit together."""
     data, model, training = options.data, options.model, options.training
     _devices.check(options.devices)
-    _cli.require_integers(options, ("num_views",), 2)
-    _cli.require_integers(options, ("num_images",), 4)
-    names = ("local_states", "combinations", "hidden", "num_steps", "epochs", "queue", "seeds")
-    _cli.require_integers(options, names, 1)
-    _cli.require_integers(options, ("batch_size",), 2)
-    _cli.require_integers(options, ("num_states",), 1 if model.latent == "gaussian" else 2)
-    _cli.require_integers(options, ("data_seed", "model_seed"), 0)
-    _cli.require_positive(options, ("learning_rate", "prior_learning_rate"))
+    vocabulary.check_epochs(options)
+    if model.latent != "gaussian" and model.num_states == 1:
+        raise OptionError("--num-states must be an integer of at least 2, got 1")
     if not 0 < data.held_out < 1:
         raise OptionError(f"--held-out must lie between 0 and 1, got {data.held_out}")
     refuse(
@@ -238,9 +198,6 @@ def check(options: Options) -> None:
     )
     refuse(
         model.combinations is not None and not model.joint, "--combinations", "no --joint", "give --joint too"
-    )
-    refuse(
-        training.num_steps is not None and training.epochs is not None, "--epochs", "--num-steps", "give one"
     )
     refuse(
         training.queue is not None and training.components is not None, "--queue", "--components", "give one"

@@ -3,22 +3,23 @@
 A new experiment is a module `experiments/NAME.py`, found by its file and listed with its docstring's first
 line. It has
 
-    Options     a frozen dataclass of groups of options, derived from `_cli.Options`, with `run: Run`
-                last; a field's docstring is its help; `_cli.library`, `_cli.optional` are for those that may
-                be None
-    check       check(options) raises `_cli.OptionError` where values do not fit, alone or together
+    Options     a `_options.group` of groups, derived from `_options.AllOptions`, with `run: Run` last;
+                `_vocabulary` has those that others have too
+    check       check(options) raises `_options.OptionError` for values that do not fit together
     load        load(options) makes or reads the data, before any file is written, of several processes each
-                its share (`_devices`) where the options have the group `devices`; within
-                `_cli.naming_options` the library's errors become those of options
-    run         run(options, data, files) fits, calls `files.checkpoint(name, params)` as soon as a fit has
-                ended, scores, and returns `Results`; `_seeds` has what several seeds need
+                its share (`_devices`) where the options have the group `devices`; `_fits.draw` draws those
+                of `rpm_jax.datasets`; within `_cli.naming_options` the library's errors become those of
+                options
+    run         run(options, data, files) fits, saves parameters as soon as a fit has ended, scores, and
+                returns `Results`; `_fits` has the arguments of a fit, all seeds, and the best one
     EXPERIMENT  = _run.Experiment("NAME", Options, check, load, run)
-    main        def main(arguments=None): return _run.main(EXPERIMENT, __doc__, arguments)
+    main        = functools.partial(_run.main, EXPERIMENT, __doc__)
 
 and ends with `if __name__ == "__main__": sys.exit(main())`. All else is here: --help, --config, --output,
 config.json, metrics.json, arrays.npz, figures, checkpoints, the line that sums it up, and errors.
 """
 
+import re
 import shlex
 import sys
 import time
@@ -30,6 +31,7 @@ import jax
 import numpy as np
 
 from experiments import _cli, _devices, _output
+from experiments._options import AllOptions, OptionError
 from experiments._output import Files
 
 
@@ -61,16 +63,14 @@ class Experiment(NamedTuple):
         load: The data that the options ask for.
         run: Results of options, data and `Files`.
         epilogue: Last paragraphs of --help.
-        library_defaults: What the library does where an option of this name is None; kept in config.json.
     """
 
     name: str
-    options: type[_cli.Options]
+    options: type[AllOptions]
     check: Callable[[Any], None]
     load: Callable[[Any], Any]
     run: Callable[[Any, Any, Files], Results]
     epilogue: str | None = None
-    library_defaults: Mapping[str, Any] | None = None
 
 
 def main(experiment: Experiment, description: str | None, arguments: Sequence[str] | None = None) -> int:
@@ -92,7 +92,7 @@ def main(experiment: Experiment, description: str | None, arguments: Sequence[st
             experiment.check,
         )
         return run(experiment, options, shlex.join([*program.split(), *arguments]))
-    except _cli.OptionError as error:
+    except OptionError as error:
         print(f"{program}: error: {error}", file=sys.stderr)
         return 2
     except OSError as error:
@@ -103,16 +103,16 @@ def main(experiment: Experiment, description: str | None, arguments: Sequence[st
         return 130
 
 
-def run(experiment: Experiment, options: _cli.Options, command: str = "") -> int:
+def run(experiment: Experiment, options: AllOptions, command: str = "") -> int:
     """Run an experiment and save what it found.
 
     Returns:
         0, or 1 if some file could not be written; the others are.
     """
     started = time.perf_counter()
+    directory = output_directory(experiment, options)
     _devices.start(options)
     data = experiment.load(options)
-    directory = options.run.output or Path("outputs") / experiment.name
     try:
         if jax.process_index() == 0:
             _output.prepare_directory(directory)
@@ -142,12 +142,23 @@ def run(experiment: Experiment, options: _cli.Options, command: str = "") -> int
     return 1 if files.failures else 0
 
 
-def _config(experiment: Experiment, options: _cli.Options, command: str) -> dict[str, Any]:
-    flat, defaults = options.flat(), experiment.library_defaults or {}
+def output_directory(experiment: Experiment, options: AllOptions) -> Path:
+    """The folder of the results.
+
+    Raises:
+        OptionError: If it is a URL, which would become a folder of this machine by losing a slash.
+    """
+    directory = options.run.output or Path("outputs") / experiment.name
+    if re.match(r"[A-Za-z]\w+:/", directory.as_posix()):
+        raise OptionError(f"--output must be a folder of this machine, got the URL {directory}")
+    return directory.expanduser()
+
+
+def _config(experiment: Experiment, options: AllOptions, command: str) -> dict[str, Any]:
     return {
         "experiment": experiment.name,
-        "options": {key: str(v) if isinstance(v, Path) else v for key, v in options.recorded().items()},
-        "library_defaults": {key: value for key, value in defaults.items() if flat[key] is None},
+        "options": options.recorded(),
+        "library_defaults": options.library_defaults(),
         "command": command,
         **_output.provenance(),
     }

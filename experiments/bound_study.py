@@ -7,6 +7,7 @@ on, and the gap is split into what q and what ξ lose. All in float64: some gaps
 precision.
 """
 
+import functools
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -17,10 +18,10 @@ import jax.numpy as jnp
 import numpy as np
 
 import rpm_jax as rpm
-from experiments import _run
+from experiments import _fits, _run
 from experiments._bound_study_data import CASES, Pair
-from experiments._bound_study_models import VARIANTS, build_model, loss_of
-from experiments._bound_study_options import LIBRARY_DEFAULTS, Options, check
+from experiments._bound_study_models import VARIANTS, build_model, objective_of
+from experiments._bound_study_options import Options, check
 from experiments._output import Files
 from rpm_jax import plots
 
@@ -66,10 +67,7 @@ def titles(options: Options) -> list[str]:
 def load(options: Options) -> list[list[Pair]]:
     """For each seed, pairs of every data set in the order of `titles`."""
     data = options.data
-    # Data and model keys differ even where the seeds are alike.
-    keys = [
-        jax.random.fold_in(jax.random.key(data.data_seed + seed), 0) for seed in range(options.training.seeds)
-    ]
+    keys = [_fits.data_key(data.data_seed + seed) for seed in range(options.training.seeds)]
     samplers: list[Callable[..., Pair]] = []
     for case in data.cases:
         if case == "gaussian":
@@ -104,15 +102,14 @@ def study(options: Options, name: str, pairs: Sequence[Pair], files: Files) -> l
     """One variant, fitted to all data sets at once."""
     variant = VARIANTS[name]
     model = build_model(variant, options.model.hidden)
-    key = jax.random.fold_in(jax.random.key(options.training.model_seed), 1)
     sweep = rpm.fit_seeds(
         model,
-        tuple(jnp.stack(view) for view in zip(*pairs, strict=True)),
-        keys=jax.random.split(key, len(pairs)),
+        _fits.stack_views(pairs),
+        keys=jax.random.split(_fits.model_key(options.training.model_seed), len(pairs)),
         stacked_data=True,
         num_steps=options.training.num_steps,
         progress=not options.run.quiet,
-        **loss_of(variant, model, options.training.importance_samples),
+        **objective_of(variant, model, options.training.importance_samples),
     )
     files.checkpoint(name, sweep.params)
     return [measure(options, model, sweep.run(index).params, pair) for index, pair in enumerate(pairs)]
@@ -122,13 +119,15 @@ def measure(options: Options, model: rpm.RPM, params: Any, pair: Pair) -> Measur
     """Bound, estimates, quadrature and gaps of one fit on its own data."""
     key = jax.random.key(options.training.model_seed)
     data = rpm.as_data(pair)
-    gap = model.bound_gap(params, data, data=data)
+    fitted = rpm.Fitted(model, params, data)
+    gap = rpm.diagnostics.bound_gap(fitted, fitted.data)
     counts = options.study.num_samples
     log_ratios = draw_log_ratios(model, params, data, key, max(counts))
     estimates = [rpm.objectives.estimate_log_likelihood(log_ratios[:count]) for count in counts]
     values = np.array([each.log_likelihood for each in estimates])
     number = options.study.divergence_samples or DIVERGENCE_SAMPLES
-    divergence = model.mixture_divergence(params, data, jax.random.fold_in(key, 1), num_samples=number)
+    own_key = jax.random.fold_in(key, 1)
+    divergence = rpm.diagnostics.mixture_divergence(fitted, own_key, num_samples=number)
     # Of one draw, the estimates of a datum have no standard error; those of all data do.
     spread = np.std(values - np.asarray(gap.log_likelihood), axis=1, ddof=1)
     sizes = np.asarray(estimates[-1].effective_sample_size) / counts[-1]
@@ -147,14 +146,15 @@ def measure(options: Options, model: rpm.RPM, params: Any, pair: Pair) -> Measur
 @partial(jax.jit, static_argnums=(0, 4))
 def draw_log_ratios(model: rpm.RPM, params: Any, data: rpm.Data, key: Any, number: int) -> Any:
     """Log-weights of so many draws of q, shape (K, N): the estimates of all K are means of the first ones."""
-    inferred = model.infer_batch(params, data.batch(jnp.arange(data.size)))
+    own = model.recognise(params, data.all())
+    inferred = model.infer(params, data.all(), own)
     length = min(number, DRAWS_AT_ONCE)
 
     def draw(key: Any) -> Any:
         return rpm.objectives.log_importance_weights(
-            model.prior(params),
-            inferred.factors.natural,
-            inferred.factors.natural,
+            model.prior_of(params),
+            own.natural,
+            own.natural,
             key,
             num_samples=length,
             potentials=inferred.potentials,
@@ -236,13 +236,8 @@ def figures(options: Options, arrays: dict[str, np.ndarray]) -> dict[str, Callab
     }
 
 
-EXPERIMENT = _run.Experiment("bound_study", Options, check, load, run, library_defaults=LIBRARY_DEFAULTS)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the experiment with these command-line arguments; the exit status."""
-    return _run.main(EXPERIMENT, __doc__, arguments)
-
+EXPERIMENT = _run.Experiment("bound_study", Options, check, load, run)
+main = functools.partial(_run.main, EXPERIMENT, __doc__)
 
 if __name__ == "__main__":
     sys.exit(main())

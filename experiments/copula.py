@@ -6,6 +6,7 @@ latent with the inner bound, a discrete one, the implicit model, and unnormalise
 data sets are fitted at once, and medians are reported.
 """
 
+import functools
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -15,14 +16,12 @@ import jax.numpy as jnp
 import numpy as np
 
 import rpm_jax as rpm
-from experiments import _run, _seeds
-from experiments._cli import given
+from experiments import _fits, _run
 from experiments._copula_grid import NUM_NODES, Grid, divergence, log_independent, quantile_grid
 from experiments._copula_models import Variant, build
 from experiments._copula_options import (
     CORRELATION,
     LATENT_SCALE,
-    LIBRARY_DEFAULTS,
     LOCATIONS,
     NOISE,
     RATES,
@@ -83,8 +82,8 @@ def load(options: Options) -> list[Truth]:
         sets: dict[str, list[Any]] = {name: [] for name in sizes}
         sample = jax.jit(pair.sample, static_argnums=1)
         for seed in range(data.data_seed, data.data_seed + options.training.seeds):
-            key = jax.random.fold_in(jax.random.key(seed), 0)
-            for own_key, (name, size) in zip(jax.random.split(key), sizes.items(), strict=True):
+            keys = jax.random.split(_fits.data_key(seed))
+            for own_key, (name, size) in zip(keys, sizes.items(), strict=True):
                 sets[name].append(sample(own_key, (size,)))
         truths.append(Truth(correlation, pair, sets["train"], sets["held_out"]))
     return truths
@@ -114,13 +113,16 @@ def run(options: Options, data: list[Truth], files: Files) -> _run.Results:
     names: tuple[str, ...] = options.model.variants
     variants = {name: build(name, options.model, data[0].pair.marginals) for name in names}
     sets = [views for truth in data for views in truth.train]
-    stacked = tuple(jnp.stack(view) for view in zip(*sets, strict=True))
-    key = jax.random.fold_in(jax.random.key(options.training.model_seed), 1)
-    keys = jax.random.split(key, len(sets))
+    stacked = _fits.stack_views(sets)
+    keys = jax.random.split(_fits.model_key(options.training.model_seed), len(sets))
     sweeps = {}
     for name, variant in variants.items():
         sweeps[name] = rpm.fit_seeds(
-            variant.model, stacked, keys=keys, stacked_data=True, **fit_options(options, variant)
+            variant.model,
+            stacked,
+            keys=keys,
+            stacked_data=True,
+            **_fits.arguments(options, options.data.num_data, **variant.fit_options),
         )
         files.checkpoint(name, sweeps[name].params if len(sets) > 1 else sweeps[name].run(0).params)
     scored = [
@@ -133,22 +135,6 @@ def run(options: Options, data: list[Truth], files: Files) -> _run.Results:
     arrays = all_arrays(data[0], variants, fits, scored[0][1])
     drawn = figures(arrays, variants, data[0].correlation)
     return _run.Results(metrics, arrays, drawn, summary(scores), note(options))
-
-
-def fit_options(options: Options, variant: Variant) -> dict[str, Any]:
-    """Arguments of `rpm.fit_seeds`: the variant's, and those that were given."""
-    wanted = options.training
-    rates = given(networks=wanted.learning_rate, prior=wanted.prior_learning_rate)
-    own = dict(variant.fit_options)
-    if wanted.batch_size is None and "batch_size" in own:
-        own["batch_size"] = min(own["batch_size"], options.data.num_data)
-    return own | given(
-        num_steps=wanted.num_steps,
-        batch_size=wanted.batch_size,
-        learning_rates=rates or None,
-        schedule=wanted.schedule,
-        progress=not options.run.quiet,
-    )
 
 
 def fits_of(sweep: rpm.train.Sweep, index: int, options: Options) -> list[rpm.train.Fit]:
@@ -183,8 +169,7 @@ def score_truth(
         drawn[name] = both[0][1]
         for each, fit in zip(scores, fits[name], strict=True):
             each |= {"bound_train": float(fit.bound), "steps_skipped": int(fit.history.skipped)}
-        found[name] = _seeds.medians(scores, SCORED, 0)
-        del found[name]["best_seed"]
+        found[name] = {**_fits.medians_of(scores, SCORED), "per_seed": _fits.columns(scores)}
     scored = {
         "correlation": truth.correlation,
         "mutual_information": float(truth.pair.mutual_information()),
@@ -343,13 +328,8 @@ def figures(
     return drawn
 
 
-EXPERIMENT = _run.Experiment("copula", Options, check, load, run, library_defaults=LIBRARY_DEFAULTS)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the experiment with these command-line arguments; the exit status."""
-    return _run.main(EXPERIMENT, __doc__, arguments)
-
+EXPERIMENT = _run.Experiment("copula", Options, check, load, run)
+main = functools.partial(_run.main, EXPERIMENT, __doc__)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -14,20 +14,21 @@ uniform, so angles are right up to one rotation and reflection of them all, as f
 The run is chosen by its bound on the training graphs; the true angles only score it.
 """
 
+import functools
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 import rpm_jax as rpm
-from experiments import _run, _seeds
-from experiments._cli import given, naming_options
+from experiments import _fits, _run
+from experiments._fits import Runs
 from experiments._graph_baselines import informed_angles, spectral_angles
-from experiments._graph_options import BATCH_SIZE, LIBRARY_DEFAULTS, Options, check
+from experiments._graph_options import BATCH_SIZE, Options, check
+from experiments._options import given
 from experiments._output import Files
 from rpm_jax import plots
 from rpm_jax.datasets import CircleGraphs
@@ -63,16 +64,7 @@ class Recovered(NamedTuple):
 def load(options: Options) -> Pair:
     """Graphs to fit, and held-out ones."""
     data = options.data
-    names = ("num_nodes", "num_views", "width", "peak", "background", "spacing")
-    # Data and model keys differ even where the seeds are alike.
-    key = jax.random.fold_in(jax.random.key(data.data_seed), 0)
-    with naming_options("circle_graphs"):
-        both = rpm.datasets.circle_graphs(
-            key,
-            num_graphs=data.num_graphs + data.num_held_out,
-            **{name: getattr(data, name) for name in names},
-        )
-    return both.split(data.num_graphs)
+    return _fits.draw(rpm.datasets.circle_graphs, data, "num_graphs", data.num_held_out)
 
 
 def build_model(options: Options) -> rpm.RPM:
@@ -89,55 +81,34 @@ def build_model(options: Options) -> rpm.RPM:
     )
 
 
-def fit_options(options: Options) -> dict[str, Any]:
-    """Arguments of `rpm.fit`: those that were given."""
-    wanted = options.training
-    rate = wanted.learning_rate
-    return given(
-        num_steps=wanted.num_steps,
-        batch_size=wanted.batch_size or min(BATCH_SIZE, options.data.num_graphs),
-        components=wanted.components,
-        learning_rates=None if rate is None else {"networks": rate},
-        schedule=wanted.schedule,
-        progress=not options.run.quiet,
-    )
-
-
 def run(options: Options, data: Pair, files: Files) -> _run.Results:
     """Fit, choose a run by its bound, score it by the true angles."""
-    train = data[0]
-    model = build_model(options)
-    key = jax.random.fold_in(jax.random.key(options.training.model_seed), 1)
-    keys = jax.random.split(key, options.training.seeds)
-    sweep = rpm.fit_seeds(model, train.views, keys=keys, **fit_options(options))
-    fits = [sweep.run(seed) for seed in range(sweep.size)]
-    chosen = _seeds.best(fits)
-    _seeds.save(files, fits, chosen)
-    recovered = [recover(model, fit.params, data) for fit in fits]
+    settings = _fits.arguments(options, options.data.num_graphs, default_batch=BATCH_SIZE)
+    runs = _fits.fit_seeds(build_model(options), data[0].views, options, files, **settings)
+    recovered = [recover(each, data) for each in runs.fits]
     scores = [
-        score(data, each) | {"bound_train": float(fit.bound), "steps_skipped": int(fit.history.skipped)}
-        for fit, each in zip(fits, recovered, strict=True)
+        score(data, found) | _fits.scores(each) for each, found in zip(runs.fits, recovered, strict=True)
     ]
     others = compare(options, data)
     metrics = {
-        **scores[chosen],
-        "medians": {name: float(np.median([each[name] for each in scores])) for name in MEDIANS},
-        "per_seed": {name: [each[name] for each in scores] for name in scores[0]},
-        "chosen_seed": chosen,
-        "steps": int(sweep.history.train.shape[-1]),
+        **runs.metrics(scores, MEDIANS),
+        "steps": runs.num_steps,
         **{name: errors(data, each) for name, each in others.items()},
     }
-    arrays = all_arrays(data, recovered[chosen], others, sweep.history)
+    arrays = all_arrays(data, recovered[runs.chosen], others, runs)
     return _run.Results(
-        metrics, arrays, figures(arrays, chosen), summary(metrics), f"seed {chosen} of {sweep.size} by bound"
+        metrics,
+        arrays,
+        figures(arrays, runs.chosen),
+        summary(metrics),
+        f"seed {runs.chosen} of {len(runs.fits)} by bound",
     )
 
 
-def recover(model: rpm.RPM, params: Any, data: Pair) -> Recovered:
+def recover(fitted: rpm.train.Fit, data: Pair) -> Recovered:
     """Mean directions under the posterior, and of what all training graphs say together."""
     train, held_out = data
-    sites = model.posterior(params, train.views).sites
-    new = model.infer(params, held_out.views, data=train.views).sites
+    sites, new = fitted.posterior().sites, fitted.infer(held_out.views).sites
     # Natural parameters of independent evidence add up.
     evidence = jnp.sum(sites.eta, axis=0)
     found = [np.asarray(each[..., 0]) for each in (sites.mean(), new.mean())]
@@ -210,7 +181,7 @@ def summary(metrics: dict[str, Any]) -> str:
 
 
 def all_arrays(
-    data: Pair, recovered: Recovered, others: dict[str, Recovered], history: rpm.train.History
+    data: Pair, recovered: Recovered, others: dict[str, Recovered], runs: Runs
 ) -> dict[str, np.ndarray]:
     """All that figures are made of; the bounds of all seeds, the rest of the chosen one."""
     train, held_out = data
@@ -220,7 +191,7 @@ def all_arrays(
         "views": np.stack(train.views).astype(bool),
         "views_heldout": np.stack(held_out.views).astype(bool),
         "concentration": recovered.concentration,
-        "bound_train": history.train,
+        "bound_train": runs.curves,
     }
     for suffix, each in {"": recovered, **{f"_{name}": each for name, each in others.items()}}.items():
         arrays |= {
@@ -251,13 +222,8 @@ def figures(arrays: dict[str, np.ndarray], chosen: int) -> dict[str, Callable[[]
     }
 
 
-EXPERIMENT = _run.Experiment("graph", Options, check, load, run, library_defaults=LIBRARY_DEFAULTS)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the experiment with these command-line arguments; the exit status."""
-    return _run.main(EXPERIMENT, __doc__, arguments)
-
+EXPERIMENT = _run.Experiment("graph", Options, check, load, run)
+main = functools.partial(_run.main, EXPERIMENT, __doc__)
 
 if __name__ == "__main__":
     sys.exit(main())

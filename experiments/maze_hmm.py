@@ -6,9 +6,10 @@ places and the graph of steps between them. The run is chosen by its likelihood 
 true places only score it. The walks are `rpm_jax.datasets.maze_walk`.
 """
 
+import functools
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -16,11 +17,10 @@ import jax.numpy as jnp
 import numpy as np
 
 import rpm_jax as rpm
-from experiments import _run, _seeds
-from experiments._cli import OptionError, given, naming_options
+from experiments import _fits, _run
+from experiments._fits import Runs
 from experiments._maze_options import (
     BATCH_SIZE,
-    LIBRARY_DEFAULTS,
     PRIOR_LEARNING_RATE,
     PSEUDO_COUNT,
     STEPS_PER_UPDATE,
@@ -40,6 +40,7 @@ from experiments._maze_scores import (
     score,
 )
 from experiments._maze_warm_start import kmeans_responsibilities, match_factors
+from experiments._options import OptionError, given
 from experiments._output import Files
 from rpm_jax import plots
 
@@ -57,32 +58,30 @@ def load(options: Options) -> Pair:
     data = options.data
     if options.comparison.baseline:
         require_hmmlearn()
-    # Data and model keys differ even where the seeds are alike.
-    key = jax.random.fold_in(jax.random.key(data.data_seed), 0)
-    with naming_options("maze_walk", {"num_steps": "sequence_length"}):
-        both = rpm.datasets.maze_walk(
-            key,
-            num_sequences=data.num_sequences + data.num_held_out,
-            num_steps=data.sequence_length,
-            walls=None if data.walls is None else read_walls(data.walls),
-            visual_field=data.visual_field,
-            noise=data.noise,
-            stay=data.stay,
-        )
-    num_states, num_views = options.model.num_states or len(both.places), data.num_sequences * both.times.size
+    train, held_out = _fits.draw(
+        rpm.datasets.maze_walk,
+        data,
+        "num_sequences",
+        data.num_held_out,
+        renamed={"num_steps": "sequence_length"},
+        walls=None if data.walls is None else read_walls(data.walls),
+    )
+    num_states = options.model.num_states or len(train.places)
+    num_views = data.num_sequences * train.times.size
     if num_states > num_views:
         raise OptionError(
             f"--num-states must be at most the number of training views {num_views}, got {num_states}"
         )
-    return both.split(data.num_sequences)
+    return train, held_out
 
 
 def read_walls(path: Any) -> np.ndarray:
     """Where there is a # in the lines of a text file."""
     try:
-        rows = path.read_text("utf-8").split()
+        rows = path.expanduser().read_text("utf-8").strip().splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise OptionError(f"--walls: cannot read {path}: {error}") from error
+    rows = [row.strip() for row in rows]
     if not rows or len({len(row) for row in rows}) > 1 or set("".join(rows)) - set("#."):
         raise OptionError(f"--walls: {path} must hold lines of # and . only, all of one length")
     return np.array([list(row) for row in rows]) == "#"
@@ -101,46 +100,34 @@ def build_model(options: Options, num_places: int) -> rpm.RPM:
     return rpm.RPM(prior, rpm.factors.per_view(network, kind=wanted.kind), pooled=wanted.pooled)
 
 
-def fit_options(options: Options, model: rpm.RPM) -> dict[str, Any]:
-    """Arguments of `rpm.fit`: those that were given."""
-    wanted = options.training
-    settings = given(
-        num_steps=wanted.num_steps,
-        batch_size=wanted.batch_size or min(BATCH_SIZE, options.data.num_sequences),
-        learning_rates={
-            "prior": wanted.prior_learning_rate or PRIOR_LEARNING_RATE,
-            **given(networks=wanted.learning_rate),
-        },
-        schedule=wanted.schedule,
-        components=wanted.components,
-        progress=not options.run.quiet,
-    )
-    if options.model.transition == "gradient":
-        return settings
-    pseudo_count = options.model.pseudo_count
-    update = rpm.train.maximise_prior(
-        model,
-        pseudo_count=PSEUDO_COUNT if pseudo_count is None else pseudo_count,
-        **given(perturbation=options.model.perturbation),
-    )
-    steps_per_call = wanted.steps_per_update or STEPS_PER_UPDATE
-    return settings | {"freeze": ("prior",), "update": update, "steps_per_call": steps_per_call}
+def fit_arguments(options: Options, model: rpm.RPM) -> dict[str, Any]:
+    """Arguments of `rpm.fit_seeds`: the prior's updates, and those that were given."""
+    own: dict[str, Any] = {"learning_rates": {"prior": PRIOR_LEARNING_RATE}}
+    if options.model.transition == "closed-form":
+        pseudo_count = options.model.pseudo_count
+        update = rpm.train.maximise_prior(
+            model,
+            pseudo_count=PSEUDO_COUNT if pseudo_count is None else pseudo_count,
+            **given(perturbation=options.model.perturbation),
+        )
+        steps = options.training.steps_per_update or STEPS_PER_UPDATE
+        own |= {"freeze": ("prior",), "update": update, "steps_per_call": steps}
+    return _fits.arguments(options, options.data.num_sequences, default_batch=BATCH_SIZE, **own)
 
 
-def fit_all(options: Options, model: rpm.RPM, data: Pair) -> rpm.train.Sweep:
+def fit_all(options: Options, model: rpm.RPM, data: Pair, files: Files) -> Runs:
     """A fit from each seed."""
-    views = rpm.as_data((flattened(data[0]),))
-    key = jax.random.fold_in(jax.random.key(options.training.model_seed), 1)
-    keys = jax.random.split(key, options.training.seeds)
-    settings = fit_options(options, model)
+    train, held_out = ((flattened(walks),) for walks in data)
+    settings = fit_arguments(options, model)
     if options.training.warm_start == "kmeans":
-        settings["params"] = initial_parameters(options, model, views, keys)
-    return rpm.fit_seeds(model, views, keys=keys, held_out=(flattened(data[1]),), **settings)
+        settings["params"] = initial_parameters(options, model, rpm.as_data(train))
+    return _fits.fit_seeds(model, train, options, files, held_out=held_out, **settings)
 
 
-def initial_parameters(options: Options, model: rpm.RPM, views: rpm.Data, keys: jax.Array) -> Any:
+def initial_parameters(options: Options, model: rpm.RPM, views: rpm.Data) -> Any:
     """Parameters of each seed, with networks that tell apart the clusters of k-means."""
     wanted = options.training
+    keys = jax.random.split(_fits.model_key(wanted.model_seed), wanted.seeds)
     params = jax.jit(jax.vmap(model.init, in_axes=(0, None)))(keys, views)
     num_states = params["prior"]["initial"].shape[-1]
     targets = [
@@ -171,48 +158,34 @@ def shown(options: Options, description: str) -> Callable[[Any], Any]:
 def run(options: Options, data: Pair, files: Files) -> _run.Results:
     """Fit, choose a run by its likelihood, score it by the true places."""
     started = time.perf_counter()
-    model = build_model(options, len(data[0].places))
-    sweep = fit_all(options, model, data)
+    runs = fit_all(options, build_model(options, len(data[0].places)), data, files)
     seconds = time.perf_counter() - started
-    fits = [sweep.run(seed) for seed in range(sweep.size)]
-    chosen = _seeds.best(fits)
-    _seeds.save(files, fits, chosen)
-    recovered = [recover(model, fit.params, data) for fit in fits]
+    recovered = [recover(each, data) for each in runs.fits]
     scores = [
-        {
-            "bound_train": float(fit.bound),
-            "bound_heldout": float(np.nan if fit.held_out_bound is None else fit.held_out_bound),
-            **score(data, each),
-            "steps_skipped": int(fit.history.skipped),
-        }
-        for fit, each in zip(fits, recovered, strict=True)
+        _fits.scores(fitted) | {"bound_heldout": _fits.bound_held_out(fitted)} | score(data, each)
+        for fitted, each in zip(runs.fits, recovered, strict=True)
     ]
     frequencies = np.bincount(np.asarray(data[0].states).ravel()) / data[0].states.size
     metrics = {
-        **scores[chosen],
-        "chosen_seed": chosen,
-        "medians": {name: float(np.median([each[name] for each in scores])) for name in scores[0]},
-        "per_seed": {name: [each[name] for each in scores] for name in scores[0]},
+        **runs.metrics(scores, tuple(scores[0])),
         "true_model": of_the_true_model(options, data),
         "num_places": len(data[0].places),
-        "num_states": len(recovered[chosen].transition),
+        "num_states": len(recovered[runs.chosen].transition),
         "entropy_of_places": float(-np.sum(frequencies * np.log(np.where(frequencies > 0, frequencies, 1)))),
-        "steps": int(sweep.history.train.shape[-1]),
+        "steps": runs.num_steps,
         "seconds_fit": seconds,
     }
     if options.comparison.baseline:
         metrics["baseline"] = compare(options, data, metrics["num_states"])
-    arrays = all_arrays(data, recovered[chosen], sweep.history)
-    note = f"seed {chosen} of {sweep.size} by likelihood"
-    return _run.Results(metrics, arrays, figures(arrays, chosen), summary(metrics), note)
+    arrays = all_arrays(data, recovered[runs.chosen], runs)
+    note = f"seed {runs.chosen} of {len(runs.fits)} by likelihood"
+    return _run.Results(metrics, arrays, figures(arrays, runs.chosen), summary(metrics), note)
 
 
-def recover(model: rpm.RPM, params: Any, data: Pair) -> Recovered:
+def recover(fitted: rpm.train.Fit, data: Pair) -> Recovered:
     """What the model says about the walks to fit and the held-out ones."""
-    train, held_out = ((flattened(walks),) for walks in data)
-    posteriors = model.posterior(params, train), model.infer(params, held_out, data=train)
-    prior: Any = model.prior(params)
-    return recovered_from(posteriors, jnp.exp(prior.transition))
+    posteriors = fitted.posterior(), fitted.infer((flattened(data[1]),))
+    return recovered_from(posteriors, jnp.exp(fitted.prior.transition))
 
 
 def compare(options: Options, data: Pair, num_states: int) -> dict[str, Any]:
@@ -235,7 +208,7 @@ def summary(metrics: dict[str, Any]) -> str:
     return ", ".join(words)
 
 
-def all_arrays(data: Pair, recovered: Recovered, history: rpm.train.History) -> dict[str, np.ndarray]:
+def all_arrays(data: Pair, recovered: Recovered, runs: Runs) -> dict[str, np.ndarray]:
     """All that figures are made of; the bounds of all seeds, the rest of the chosen one."""
     train = data[0]
     matching = match(data, recovered)
@@ -248,9 +221,7 @@ def all_arrays(data: Pair, recovered: Recovered, history: rpm.train.History) -> 
         "recovered_transition": recovered.transition,
         "assignment": matching.assignment,
         "confusion": matching.confusion,
-        "bound_train": history.train,
-        "bound_heldout": history.held_out,
-        "bound_heldout_steps": history.held_out_steps,
+        **runs.histories(),
     }
     for suffix, walks, probabilities, paths in zip(
         ("", "_heldout"), data, recovered.probabilities, recovered.paths, strict=True
@@ -311,13 +282,8 @@ def draw_views(arrays: dict[str, np.ndarray]) -> Any:
     return plots.samples_per_state(np.concatenate(images), groups, titles=names)
 
 
-EXPERIMENT = _run.Experiment("maze_hmm", Options, check, load, run, library_defaults=LIBRARY_DEFAULTS)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the experiment with these command-line arguments; the exit status."""
-    return _run.main(EXPERIMENT, __doc__, arguments)
-
+EXPERIMENT = _run.Experiment("maze_hmm", Options, check, load, run)
+main = functools.partial(_run.main, EXPERIMENT, __doc__)
 
 if __name__ == "__main__":
     sys.exit(main())

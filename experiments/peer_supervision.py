@@ -5,36 +5,25 @@ common; the run is chosen by its likelihood, and labels only score it. Default d
 digits; --data DIR reads MNIST.
 """
 
+import functools
 import math
 import sys
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 import rpm_jax as rpm
-from experiments import _devices, _run, _seeds
-from experiments._cli import OptionError, given, naming_options
+from experiments import _devices, _fits, _run
+from experiments._cli import naming_options
+from experiments._fits import Runs
+from experiments._options import OptionError, given
 from experiments._output import Files
-from experiments._peer_options import LIBRARY_DEFAULTS, NUM_STEPS, TORCHRPM, Options, check
+from experiments._peer_options import NUM_STEPS, TORCHRPM, Options, check
+from experiments._peer_scores import DigitData, gaussian_recovery, state_recovery
 from rpm_jax import plots
-
-
-class DigitData(NamedTuple):
-    """Sets of images to fit, and images and sets that are held out.
-
-    Attributes:
-        train: Sets to fit.
-        held_out: Sets of held-out images.
-        num_labels: How many digits there are.
-    """
-
-    train: rpm.datasets.Peers
-    held_out: rpm.datasets.Peers
-    num_labels: int
-
 
 # Data.
 
@@ -42,11 +31,13 @@ class DigitData(NamedTuple):
 def load(options: Options) -> DigitData:
     """Images in sets of one label: of several processes each has its share of those to fit."""
     _devices.check_seeds(options.devices, options.training.seeds)
-    key = jax.random.fold_in(jax.random.key(options.data.data_seed), 0)
+    key = _fits.data_key(options.data.data_seed)
     split_key, train_key, held_out_key, *view_keys = jax.random.split(key, 7)
     train, held_out = images(options, split_key)
-    if options.data.num_images is not None:
-        train = part_of(train, slice(options.data.num_images))
+    wanted, there = options.data.num_images, len(train.labels)
+    if wanted is not None and wanted > there:
+        raise OptionError(f"--num-images must be at most the {there} images to fit, got {wanted}")
+    train = part_of(train, slice(wanted))
     sets = []
     own = jax.process_index(), jax.process_count()
     for part, part_key, keys, share in zip(
@@ -83,10 +74,10 @@ def images(
     options: Options, key: jax.Array
 ) -> tuple[rpm.datasets.LabelledImages, rpm.datasets.LabelledImages]:
     """Images to fit and held-out ones."""
-    folder = options.data.data
-    if folder is None:
+    if options.data.data is None:
         digits = rpm.datasets.load_digits()
         return rpm.datasets.hold_out(key, *digits, options.data.held_out)
+    folder = options.data.data.expanduser()
     if options.data.download:
         rpm.datasets.download_mnist(folder, progress=not options.run.quiet)
     try:
@@ -144,30 +135,18 @@ def build_network(options: Options, data: DigitData) -> Any:
     return network(**given(hidden=wanted.hidden))
 
 
-def fit_options(options: Options, size: int) -> dict[str, Any]:
+def fit_arguments(options: Options, size: int) -> dict[str, Any]:
     """Arguments of `rpm.fit`: those that were given."""
     wanted = options.training
     if wanted.batch_size is not None and wanted.batch_size > size:
         raise OptionError(f"--batch-size must be at most the number of sets {size}, got {wanted.batch_size}")
-    num_steps = wanted.num_steps or NUM_STEPS
-    if wanted.epochs is not None:
-        batch_size = wanted.batch_size or min(rpm.train.EXACT_BATCH_SIZE, size)
-        num_steps = wanted.epochs * max(1, size // batch_size)
-    rates = given(networks=wanted.learning_rate, prior=wanted.prior_learning_rate)
-    components: Any = wanted.components
+    own: dict[str, Any] = {"num_steps": NUM_STEPS}
     if wanted.queue is not None:
-        components = rpm.normalizers.queue(wanted.queue)
-    if components is None and options.model.joint:
-        components = "data" if options.model.combinations is not None else "batch"
-    return given(
-        num_steps=num_steps,
-        batch_size=wanted.batch_size,
-        learning_rates=rates or None,
-        schedule=wanted.schedule,
-        components=components,
-        progress=not options.run.quiet,
-        mesh=_devices.mesh(options.devices),
-    )
+        own["components"] = rpm.feeds.queue(wanted.queue)
+    elif options.model.joint:
+        is_sampled = options.model.combinations is not None
+        own["components"] = rpm.feeds.full() if is_sampled else rpm.feeds.minibatch()
+    return _fits.arguments(options, size, most=rpm.model.EXACT_BATCH_SIZE, **own)
 
 
 # Run.
@@ -179,10 +158,10 @@ class Drift:
     def __init__(self, model: rpm.RPM, views: tuple[jax.Array, ...]) -> None:
         self.steps: list[int] = []
         self.log_masses: list[np.ndarray] = []
-        views = tuple(jnp.asarray(view[:256]) for view in views)
+        data = rpm.as_data(tuple(view[:256] for view in views))
 
         def log_mass(params: Any) -> jax.Array:
-            factors = model.factors(params, views)
+            factors = model.recognise(params, data.all())
             mass = factors.natural.log_partition() + factors.log_scale
             return jnp.mean(mass[..., 0], axis=0)
 
@@ -194,48 +173,53 @@ class Drift:
         self.log_masses.append(np.asarray(self._log_mass(progress.params)))
 
 
+def fit_all(options: Options, model: Any, data: DigitData, files: Files, drift: Drift | None) -> Runs:
+    """A fit from each seed, or one that several processes share."""
+    views = data.train.views
+    settings = fit_arguments(options, _devices.total(len(data.train.labels)))
+    if jax.process_count() == 1:
+        return _fits.fit_seeds(model, views, options, files, callback=drift, **settings)
+    keys = jax.random.split(_fits.model_key(options.training.model_seed), options.training.seeds)
+    runs = _fits.runs_of([rpm.fit(model, views, key=keys[0], **settings)])
+    runs.save(files)
+    return runs
+
+
 def run(options: Options, data: DigitData, files: Files) -> _run.Results:
     """Fit, choose a run by its likelihood, score it by the labels."""
     train, held_out = data.train, data.held_out
-    num_sets = _devices.total(len(train.labels))
-    settings = fit_options(options, num_sets)
     model = build_model(options, data)
     drift = None
     if isinstance(model, rpm.RPM) and options.model.kind != "normalised":
         drift = Drift(model, train.views)
-    key = jax.random.fold_in(jax.random.key(options.training.model_seed), 1)
-    keys = jax.random.split(key, options.training.seeds)
-    if jax.process_count() > 1:
-        fits = [rpm.fit(model, train.views, key=keys[0], **settings)]
-    else:
-        sweep = rpm.fit_seeds(model, train.views, keys=keys, callback=drift, **settings)
-        fits = [sweep.run(seed) for seed in range(sweep.size)]
-    chosen = _seeds.best(fits)
-    _seeds.save(files, fits, chosen)
+    runs = fit_all(options, model, data, files, drift)
+    chosen = runs.chosen
     recover = gaussian_recovery if options.model.latent == "gaussian" else state_recovery
-    results = [recover(model, fit.params, data) for fit in fits]
+    results = [recover(fitted, data) for fitted in runs.fits]
     scores = [
-        {"log_likelihood": float(fit.bound), **result.scores, "steps_skipped": int(fit.history.skipped)}
-        for fit, result in zip(fits, results, strict=True)
+        {
+            "log_likelihood": float(fitted.bound),
+            **result.scores,
+            "steps_skipped": int(fitted.history.skipped),
+        }
+        for fitted, result in zip(runs.fits, results, strict=True)
     ]
     best = scores[chosen]
     limit = maximum(options, data)
     accuracies = np.array([score["accuracy_heldout"] for score in scores])
     metrics = {
-        **best,
+        **runs.metrics(scores),
         "maximum": limit,
-        "chosen_seed": chosen,
         "share_above_90": float(np.mean(accuracies >= 0.9)),
-        "per_seed": {name: [score[name] for score in scores] for name in best},
-        "num_sets": num_sets,
+        "num_sets": _devices.total(len(train.labels)),
         "num_sets_heldout": len(held_out.labels),
-        "steps": int(fits[0].history.train.shape[-1]),
+        "steps": runs.num_steps,
     }
     arrays = {
         "labels": train.labels,
         "labels_heldout": held_out.labels,
         "indices": train.indices,
-        "likelihood_curves": np.stack([fit.history.train for fit in fits]),
+        "likelihood_curves": runs.curves,
         **results[chosen].arrays,
     }
     if drift is not None:
@@ -245,7 +229,7 @@ def run(options: Options, data: DigitData, files: Files) -> _run.Results:
         f"held-out accuracy {best['accuracy_heldout']:.4f} (all seeds {low:.4f} to {high:.4f}), "
         f"log-likelihood {best['log_likelihood']:.4f}" + (f" of at most {limit:.4f}" if limit else "")
     )
-    note = f"seed {chosen} of {len(fits)} by likelihood"
+    note = f"seed {chosen} of {len(runs.fits)} by likelihood"
     if jax.process_count() > 1:
         note = f"scored on the first of {jax.process_count()} shares of the sets"
     arrays = {name: np.asarray(value) for name, value in arrays.items()}
@@ -258,83 +242,6 @@ def maximum(options: Options, data: DigitData) -> float | None:
     if wanted.latent == "gaussian" or wanted.joint or wanted.local_states or wanted.learn_prior:
         return None
     return (len(data.train.views) - 1) * math.log(wanted.num_states or data.num_labels)
-
-
-class Recovery(NamedTuple):
-    """What one fit says, scored."""
-
-    scores: dict[str, Any]
-    arrays: dict[str, Any]
-
-
-def state_recovery(model: Any, params: Any, data: DigitData) -> Recovery:
-    """States matched to labels on the training data, and accuracies with this matching."""
-    train, held_out = data.train, data.held_out
-    given_set, given_image = zip(
-        *(state_probabilities(model, params, part, train) for part in (train, held_out)), strict=True
-    )
-    states, states_held_out = (p.argmax(-1) for p in given_set)
-    number = given_set[0].shape[-1]
-    matching = rpm.metrics.match_states(train.labels, states, data.num_labels, number)
-    assignment = matching.assignment
-
-    def accuracy(labels: Any, states: Any) -> float:
-        return float(rpm.metrics.matched_accuracy(labels, states, assignment))
-
-    scores: dict[str, Any] = {
-        "accuracy_train": float(matching.accuracy),
-        "accuracy_heldout_sets": accuracy(held_out.labels, states_held_out),
-        "mutual_information": float(rpm.metrics.mutual_information(held_out.labels, states_held_out)),
-        "states_in_use": int(rpm.metrics.states_in_use(given_set[0])),
-    }
-    scores["accuracy_heldout"] = scores["accuracy_heldout_sets"]
-    if given_image[1] is not None:
-        single = given_image[1].argmax(-1)
-        each = [accuracy(held_out.labels, single[:, j]) for j in range(single.shape[1])]
-        scores["accuracy_heldout"] = float(np.mean(each))
-        scores["accuracy_heldout_by_view"] = each
-    arrays = {
-        "probabilities": given_set[0],
-        "probabilities_heldout": given_set[1],
-        "confusion": matching.confusion,
-        "assignment": assignment,
-    }
-    return Recovery(scores, arrays)
-
-
-def state_probabilities(
-    model: Any, params: Any, part: rpm.datasets.Peers, train: rpm.datasets.Peers
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """p(z|X) of each set, (N, K), and p(z|x_j) of each image, (N, J, K), where views are independent."""
-    if isinstance(model, rpm.RPM):
-        ratios = model.log_ratios(params, part.views, data=train.views)
-        prior = model.prior(params)
-        whole, single = (
-            prior.condition(potentials).sites.probabilities[..., 0, :]
-            for potentials in (ratios.sum(-2), ratios)
-        )
-        return np.asarray(whole), np.asarray(single)
-    if isinstance(model, rpm.LocalLatentRPM):
-        posterior = model.infer(params, part.views, data=train.views).posterior
-    else:
-        posterior = model.posterior(params, part.views, data=train.views)
-    return np.asarray(posterior.sites.probabilities[:, 0]), None
-
-
-def gaussian_recovery(model: Any, params: Any, data: DigitData) -> Recovery:
-    """How well a nearest-neighbour rule reads the labels off the posterior means."""
-    from sklearn.neighbors import KNeighborsClassifier
-
-    train, held_out = data.train, data.held_out
-    means = [
-        np.asarray(model.infer(params, part.views, data=train.views).mean[:, 0]) for part in (train, held_out)
-    ]
-    classifier = KNeighborsClassifier(n_neighbors=10).fit(means[0], np.asarray(train.labels))
-    scores = {
-        "accuracy_train": float(classifier.score(means[0], np.asarray(train.labels))),
-        "accuracy_heldout": float(classifier.score(means[1], np.asarray(held_out.labels))),
-    }
-    return Recovery(scores, {"means": means[0], "means_heldout": means[1]})
 
 
 def figures(
@@ -361,13 +268,8 @@ def figures(
     return drawn
 
 
-EXPERIMENT = _run.Experiment("peer_supervision", Options, check, load, run, TORCHRPM, LIBRARY_DEFAULTS)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the experiment with these command-line arguments; the exit status."""
-    return _run.main(EXPERIMENT, __doc__, arguments)
-
+EXPERIMENT = _run.Experiment("peer_supervision", Options, check, load, run, TORCHRPM)
+main = functools.partial(_run.main, EXPERIMENT, __doc__)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -12,10 +12,12 @@ from rpm_jax.model._parts import groups_by_part
 from rpm_jax.model._pooling import pool_components
 from rpm_jax.model._protocol import Model, Terms, ability, is_model, require_ability
 from rpm_jax.model._records import Components, Factors, Inferred, Mixture, Posteriors
-from rpm_jax.model._rpm import RPM
+from rpm_jax.model._rpm import BATCH_SIZE, EXACT_BATCH_SIZE, RPM
 
 __all__ = [
+    "BATCH_SIZE",
     "EVALUATED_AT_ONCE",
+    "EXACT_BATCH_SIZE",
     "MOST_EVALUATED",
     "RPM",
     "Components",

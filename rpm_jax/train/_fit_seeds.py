@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 
 from rpm_jax._checks import require_boolean, require_positive_integer
 from rpm_jax.data import Data, as_data
-from rpm_jax.model import Model, ability, check_model
+from rpm_jax.model import BATCH_SIZE, Model, ability, check_model
 from rpm_jax.train._arguments import as_hyperparameters, keys_of_runs
 from rpm_jax.train._devices import check_mesh
 from rpm_jax.train._fit import prepared
@@ -21,7 +21,7 @@ from rpm_jax.train._history import join_histories
 from rpm_jax.train._optimizer import Adam
 from rpm_jax.train._options import FitOptions
 from rpm_jax.train._result import Sweep
-from rpm_jax.train._runner import BATCH_SIZE, Outcome, Runner
+from rpm_jax.train._runner import Outcome, Runner
 from rpm_jax.train._seeds import Seeds
 
 MOST_INPUTS_AT_ONCE = 2**15

@@ -10,7 +10,7 @@ from rpm_jax import diagnostics, generation, inference
 from rpm_jax._record import record
 from rpm_jax.data import Data
 from rpm_jax.inference import Against
-from rpm_jax.priors import Posterior, Prior
+from rpm_jax.priors import Posterior
 from rpm_jax.train._history import History
 
 
@@ -49,7 +49,7 @@ class Fit:
         )
 
     @property
-    def prior(self) -> Prior:
+    def prior(self) -> Any:
         """The prior with the fitted parameters."""
         return self.model.prior_of(self.params)
 

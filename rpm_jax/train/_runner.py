@@ -13,7 +13,7 @@ from rpm_jax._jit import jit
 from rpm_jax.data import Data, require_alike
 from rpm_jax.feeds import Feed, full, minibatch
 from rpm_jax.inference import row_parts
-from rpm_jax.model import Model, ability, mean_bound
+from rpm_jax.model import BATCH_SIZE, Model, ability, mean_bound
 from rpm_jax.train._devices import (
     Layout,
     Spread,
@@ -37,9 +37,6 @@ from rpm_jax.train._seeds import Seeds, call_over_seeds, over_seeds
 from rpm_jax.train._step import MOST_STEPS, Groups, Steps, advance_run, init_run
 from rpm_jax.train._warm_start import Phase, warm_start_phases
 from rpm_jax.train._warnings import left_out, warn, warnings_of
-
-BATCH_SIZE = 32
-"""Of models that do not say what they like."""
 
 WARNED_AT = 3
 """How many calls above `Runner.run` the one is that warnings point to."""

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 import rpm_jax as rpm
-from experiments import __main__ as listing
-from experiments import poisson_balls, textured_balls
+from experiments import _listing, poisson_balls, textured_balls
 
 ROOT = Path(__file__).parents[2]
 BALLS = {"poisson_balls": poisson_balls, "textured_balls": textured_balls}
-EXPERIMENTS = {name: importlib.import_module(f"experiments.{name}") for name in listing.descriptions()}
+NAMES = list(_listing.descriptions(ROOT / "experiments"))
+EXPERIMENTS = {name: importlib.import_module(f"experiments.{name}") for name in NAMES}
 
 
 def python(*arguments):
@@ -24,21 +24,21 @@ def python(*arguments):
     )
 
 
-def test_list():
-    done = python("-m", "experiments")
-    assert done.returncode == 0
-    lines = done.stdout.splitlines()
-    assert [line.split()[2].removeprefix("experiments.") for line in lines] == sorted(EXPERIMENTS)
-    assert set(EXPERIMENTS) >= set(BALLS)
-    for line, module in zip(lines, EXPERIMENTS.values(), strict=True):
-        assert line.endswith("  " + module.__doc__.splitlines()[0])
-
-
-def test_the_list_needs_no_maintenance(tmp_path, monkeypatch):
-    (tmp_path / "new_one.py").write_text('"""A new one.\n\nMore."""\nimport nowhere\n')
-    (tmp_path / "_private.py").write_text('"""Not listed."""\n')
-    monkeypatch.setattr(listing, "__file__", str(tmp_path / "__main__.py"))
-    assert listing.descriptions() == {"new_one": "A new one."}
+@pytest.mark.parametrize(
+    ("arguments", "code", "out", "err"),
+    [
+        ("experiments poisson_balls --x", 2, "", "Unrecognized options: --x"),
+        ("experiments textured_balls --data-seed -1", 2, "", "error: --data-seed must be an integer of at"),
+        ("benchmarks step --roundz 3", 2, "", "python -m benchmarks.step: error: unrecognized arguments"),
+        ("benchmarks --help", 0, "python -m benchmarks.torchrpm        Time training steps of", ""),
+    ],
+)
+def test_a_program_is_run_by_its_name(arguments, code, out, err):
+    done = python("-m", *arguments.split())
+    assert done.returncode == code
+    assert out in done.stdout
+    assert err in done.stderr
+    assert bool(out) == bool(done.stdout)
 
 
 @functools.cache
@@ -144,9 +144,14 @@ def test_values_that_do_not_fit(arguments, message, capsys):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ("--num-steps many", ["--num-steps", "'many'", "int"]),
-        ("--posterior exact", ["--posterior", "exact", "conjugate", "amortized", "saturated"]),
+        ("--num-steps many", ["--num-steps: it must be an integer, got many"]),
+        ("--learning-rate high", ["--learning-rate: it must be a number, got high"]),
+        ("--hidden 3 b", ["--hidden: it must be a list of integers, got 3 b"]),
+        ("--posterior exact", ["'--posterior'", "exact", "('conjugate', 'amortized', 'saturated')"]),
+        ("--kernel rfb", ['--kernel: it must be one of "rbf", "matern12", "matern32", "matern52", got rfb']),
         ("--num-stepz 3", ["--num-stepz"]),
+        ("--output", ["Missing value for argument '--output'"]),
+        ("poisson", ["Unrecognized options: poisson"]),
     ],
 )
 def test_what_cannot_be_parsed(arguments, words, capsys):
@@ -154,7 +159,9 @@ def test_what_cannot_be_parsed(arguments, words, capsys):
         poisson_balls.main(arguments.split())
     assert leaving.value.code == 2
     printed = capsys.readouterr()
-    assert all(word in printed.err + printed.out for word in words)
+    text = " ".join(re.sub("[│╭╮╰╯─]", " ", printed.err + printed.out).split())
+    assert all(word in text for word in words)
+    assert "None" not in text
 
 
 @pytest.mark.parametrize(
@@ -172,6 +179,8 @@ def test_what_cannot_be_parsed(arguments, words, capsys):
         ('{"hidden": [3, "x"]}', 'hidden must be a list of integers or null, got [3, "x"]'),
         ('{"posterior": "exact"}', 'posterior must be one of "conjugate", "amortized", "saturated"'),
         ('{"output": 3}', "output must be a path or null, got 3"),
+        ('{"width": 1, "width": 2}', "is not valid JSON: width is there 2 times"),
+        ('{"num-steps": 3, "num_steps": 4}', "is not valid JSON: num_steps is there 2 times"),
         ('{"num-steps": 0}', "--num-steps must be an integer of at least 1, got 0"),
         ('{"experiment": "textured_balls", "options": {}}', "is of the experiment 'textured_balls'"),
     ],
@@ -187,12 +196,16 @@ def test_a_hand_written_configuration(tmp_path):
     from experiments import _cli
 
     path = tmp_path / "mine.json"
-    content = {"num-pixels": 6, "width": 1, "hidden": [5], "kernel": None, "output": "here", "static": True}
+    content = {"num-pixels": 6, "width": 1, "hidden": [5], "kernel": None, "output": "here"}
+    content |= {"static": True, "num_steps": 7}
     path.write_text(json.dumps(content))
     kind = poisson_balls.EXPERIMENT.options
-    options = _cli.parse(kind, "poisson_balls", None, ["--config", str(path), "--no-static"])
+    arguments = ["--config", str(path), "--no-static", "--num-steps", "None", "--kernel", "matern12"]
+    options = _cli.parse(kind, "poisson_balls", None, arguments)
     assert options.data.num_pixels == 6
     assert options.data.width == 1.0
     assert options.model.hidden == (5,)
     assert options.model.static is False
+    assert options.model.kernel == "matern12"
+    assert options.training.num_steps is None
     assert options.run.output == Path("here")

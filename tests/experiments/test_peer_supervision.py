@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -113,7 +114,7 @@ def mnist(tmp_path_factory):
     return folder
 
 
-def test_mnist_in_one_part_and_in_two(mnist, tmp_path):
+def test_mnist_in_one_part_and_in_two(mnist, tmp_path, monkeypatch):
     data = load(options(data={"data": mnist, "held_out": 0.2}))
     assert len(data.train.labels) == 32
     assert len(data.held_out.labels) == 8
@@ -123,8 +124,10 @@ def test_mnist_in_one_part_and_in_two(mnist, tmp_path):
         content = (mnist / name).read_bytes()
         (tmp_path / name).write_bytes(content)
         (tmp_path / name.replace("t10k", "train")).write_bytes(content)
-    both = load(options(data={"data": tmp_path}))
-    assert len(both.train.labels) == len(both.held_out.labels) == 40
+    monkeypatch.setenv("HOME", str(tmp_path.parent))
+    for folder in (tmp_path, Path("~") / tmp_path.name):
+        both = load(options(data={"data": folder}))
+        assert len(both.train.labels) == len(both.held_out.labels) == 40
 
 
 def rpm_cnn():
@@ -160,6 +163,7 @@ def test_networks_follow_the_images():
         (["--combinations", "5"], "--combinations does not go together with no --joint"),
         (["--batch-size", "100000"], "--batch-size must be at most the number of sets"),
         (["--shares", "-1", "2"], "--shares"),
+        (["--num-images", "99999"], "--num-images must be at most the 1258 images to fit, got 99999"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

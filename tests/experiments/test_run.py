@@ -1,14 +1,16 @@
 """What experiments share, by a small one of its own."""
 
 import json
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import rpm_jax as rpm
-from experiments import _cli, _run, _seeds
+from experiments import _cli, _output, _run, _seeds
 
 NAME = "adding"
 
@@ -94,6 +96,61 @@ def test_files_and_the_line(tmp_path, capsys):
     assert printed.out.startswith("adding (a test): total 5.5, seconds ")
     assert printed.out.endswith(f", output {tmp_path}\n")
     assert printed.err == ""
+
+
+@pytest.mark.parametrize("name", ["runs[lr=0.1]", "a\\b", os.fsdecode(b"\xff")])
+def test_folders_of_any_name(tmp_path, name):
+    assert main(tmp_path / name) == 0
+    assert rpm.train.load_checkpoint(tmp_path / name / "checkpoints" / "fit")[0]["total"] == 3.0
+    assert json.loads((tmp_path / name / "config.json").read_text())["experiment"] == NAME
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_output_in_the_home_folder_and_at_a_url(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    assert main("~/run") == 0
+    assert (tmp_path / "home" / "run" / "metrics.json").exists()
+    assert main("gs://bucket/run") == 2
+    assert "--output must be a folder of this machine, got the URL gs:/bucket/run" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["home"]
+
+
+def test_numbers_in_json(tmp_path):
+    numbers = {
+        "single": np.float32(0.5),
+        "wide": np.int64(2**60),
+        "flag": np.bool_(True),
+        "array": np.array([[1.0, np.nan], [-np.inf, 2.0]]),
+        "device": jnp.arange(2),
+        "folder": Path("here"),
+        "nested": ({"x": [float("inf"), 2**70]},),
+        "name": os.fsdecode(b"\xff"),
+    }
+    _output.write_json(tmp_path / "x.json", numbers)
+    assert json.loads((tmp_path / "x.json").read_text("utf-8")) == {
+        "single": 0.5,
+        "wide": 2**60,
+        "flag": True,
+        "array": [[1.0, None], [None, 2.0]],
+        "device": [0, 1],
+        "folder": "here",
+        "nested": [{"x": [None, 2**70]}],
+        "name": os.fsdecode(b"\xff"),
+    }
+
+
+def test_arrays_keep_their_dtypes_or_are_refused(tmp_path):
+    arrays = {"wide": np.array([2**60]), "half": np.float16([0.5]), "words": np.array(["a"]), "one": 3}
+    _output.write_arrays(tmp_path / "x.npz", arrays)
+    loaded = np.load(tmp_path / "x.npz")
+    for name, array in arrays.items():
+        assert loaded[name].dtype == np.asarray(array).dtype
+        np.testing.assert_array_equal(loaded[name], array)
+    for bad in (jnp.ones(2, jnp.bfloat16), np.array([None])):
+        with pytest.raises(TypeError, match=r"y\.npz: bad must have a dtype of NumPy's own, got "):
+            _output.write_arrays(tmp_path / "y.npz", {"bad": bad})
+    assert not (tmp_path / "y.npz").exists()
 
 
 def test_the_configuration_is_taken_over(tmp_path):
