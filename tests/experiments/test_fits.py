@@ -129,6 +129,20 @@ def test_seeds_that_all_failed_still_choose_one():
     assert _fits.runs_of(None, [fit(float("nan"))] * 2, [None] * 2).chosen == 0
 
 
+def test_what_is_asked_of_a_fitted_model():
+    class Model:
+        def __getattr__(self, name):
+            return lambda *values, **named: (name, *values, named)
+
+    fitted = _fits.Fitted(Model(), fit(1.0), "own")
+    params = fitted.fit.params
+    assert fitted.posterior() == ("posterior", params, "own", {})
+    assert fitted.infer("new") == ("infer", params, "new", {"data": "own"})
+    assert fitted.posterior_of("new") == ("posterior", params, "new", {"data": "own"})
+    assert fitted.log_ratios("new") == ("log_ratios", params, "new", {"data": "own"})
+    assert fitted.prior() == ("prior", params, {})
+
+
 def test_stacks():
     np.testing.assert_array_equal(_fits.stack([{"a": [1, 2]}, {"a": [3, 4]}])["a"], [[1, 2], [3, 4]])
     (first, second) = _fits.stack_views([(np.zeros(2), np.ones(3)), (np.ones(2), np.ones(3))])

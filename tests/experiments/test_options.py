@@ -32,6 +32,8 @@ REFUSED = {
         ("--config nowhere.json", "--config: cannot read nowhere.json: No such file"),
     ],
     "bound_study": [
+        ("--correlations", "--correlations must be one or more numbers for --cases gaussian, got none"),
+        ("--num-samples", "--num-samples must be one or more numbers, got none"),
         ("-N 1", "--size must be an integer of at least 2, got 1"),
         ("--num-samples 0", "--num-samples must be an integer of at least 1, got 0"),
         ("--cases cubic", "--cases must be different ones of gaussian, tanh, bimodal, square, got cubic"),
@@ -47,6 +49,7 @@ REFUSED = {
         ),
     ],
     "copula": [
+        ("--marginals gaussian --locations inf 0", "--locations must be finite numbers, got inf 0"),
         ("--correlation 1", "--correlation must lie between -1 and 1, got 1.0"),
         ("--correlation 0.5 0.5", "--correlation must be at least one value, and none twice, got 0.5 0.5"),
         ("--variants discrete discrete", "--variants must be at least one value, and none twice"),
@@ -90,6 +93,13 @@ REFUSED = {
         ("--symmetric --no-learn-concentration", "--symmetric does not go together with --no-learn-concen"),
     ],
     "maze_hmm": [
+        ("--stickiness inf", "--stickiness must be a finite number, got inf"),
+        ("--baseline-components 50", "--baseline-components must be at most 25, which is the smaller"),
+        ("-K 1", "--num-states must be an integer of at least 2, got 1"),
+        (
+            "--transition gradient --pseudo-count 1",
+            "--pseudo-count does not go together with --transition gradient",
+        ),
         ("-T 1", "--sequence-length must be an integer of at least 2, got 1"),
         ("--batch-size 1000", "--batch-size must be at most --num-sequences 50"),
         ("--perturbation 1.5", "--perturbation must be in [0, 1)"),
@@ -99,6 +109,8 @@ REFUSED = {
         ("--walls WALLS", "--walls: WALLS must hold lines of # and . only, all of one length"),
     ],
     "peer_supervision": [
+        ("-K 1", "--num-states must be an integer of at least 2, got 1"),
+        ("--latent gaussian -K 0", "--num-states must be an integer of at least 1, got 0"),
         ("-J 1", "--num-views must be an integer of at least 2, got 1"),
         ("--held-out 1.5", "--held-out must lie between 0 and 1"),
         ("--download", "--download does not go together with no --data"),

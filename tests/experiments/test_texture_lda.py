@@ -138,6 +138,7 @@ def test_baselines_have_the_same_scores(done):
         assert 0 <= scores["accuracy_heldout"] <= 1
 
 
+@pytest.mark.slow
 def test_the_same_seeds_give_the_same_numbers(done, tmp_path, capsys):
     assert texture_lda.main([*TINY, "--no-figures", "--output", str(tmp_path)]) == 0
     again, before = read(tmp_path, "metrics.json"), read(done, "metrics.json")
