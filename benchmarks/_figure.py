@@ -2,15 +2,9 @@
 
 import argparse
 import importlib.util
-import pathlib
 import sys
 from collections.abc import Callable
 from typing import Any
-
-
-def add_figure_option(parser: argparse.ArgumentParser) -> None:
-    """The option of a benchmark that can draw its results."""
-    parser.add_argument("--figure", type=pathlib.Path, help="also draw them to this file, such as a PNG")
 
 
 def check_figure(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
@@ -19,12 +13,12 @@ def check_figure(parser: argparse.ArgumentParser, arguments: argparse.Namespace)
         parser.error('--figure needs matplotlib, which is not installed; run: pip install -e ".[bench]"')
 
 
-def new_figure(number: int) -> tuple[Any, Any]:
-    """A figure, and an array of `number` axes side by side."""
+def new_figure(number: int, width: float = 4.4) -> tuple[Any, Any]:
+    """A figure, and an array of `number` axes side by side, each of so many inches."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(4.4 * number, 3.4), dpi=150, layout="constrained")
+    figure = Figure(figsize=(width * number, 3.4), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
     return figure, figure.subplots(1, number, squeeze=False)[0]
 

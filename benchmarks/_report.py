@@ -1,15 +1,17 @@
-"""What all benchmarks share around their measurements: checks of options, a table, a JSON file."""
+"""What all benchmarks share around their measurements: options, a table, a JSON file, the exit status."""
 
 import argparse
+import math
 import os
 import pathlib
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, NoReturn
 
 import jax
 import jax.numpy as jnp
 
+from benchmarks._figure import check_figure, write_figure
 from experiments._output import provenance, write_json
 
 
@@ -27,38 +29,102 @@ class Column(NamedTuple):
     format: str
 
 
-def parser_of(name: str, description: str | None) -> argparse.ArgumentParser:
-    """A parser of `python -m benchmarks.NAME` with the option that every benchmark has.
+NO_TORCH = 'needs PyTorch, which is not installed; run: pip install -e ".[bench]"'
 
-    Args:
-        name: The module's, in `benchmarks`.
-        description: Its docstring.
+
+class Benchmark:
+    """The command line of `python -m benchmarks.NAME`, with the options that every benchmark has.
+
+    Attributes:
+        parser: Of its options; those that the methods here do not know are added to it.
     """
-    parser = argparse.ArgumentParser(
-        prog=f"python -m benchmarks.{name}",
-        description=description,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--json", type=pathlib.Path, help="also write the results to this file")
-    return parser
 
+    def __init__(
+        self, name: str, description: str | None, draw: Callable[[Mapping[str, Any]], Any] | None = None
+    ) -> None:
+        """Begin without options of its own.
 
-def require_at_least(
-    parser: argparse.ArgumentParser, arguments: argparse.Namespace, least: float, *names: str
-) -> None:
-    """Leave with a message and status 2 unless options, or all of their values, are at least `least`.
+        Args:
+            name: The module's, in `benchmarks`.
+            description: Its docstring.
+            draw: Makes a figure of what is reported; there is an option for its file then.
+        """
+        self.parser = argparse.ArgumentParser(
+            prog=f"python -m benchmarks.{name}",
+            description=description,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        self.parser.add_argument("--json", type=pathlib.Path, help="also write the results to this file")
+        self._draw = draw
+        self._least: dict[str, float] = {}
+        if draw is not None:
+            self.parser.add_argument(
+                "--figure", type=pathlib.Path, help="also draw them to this file, such as a PNG"
+            )
 
-    Args:
-        parser: Prints the message.
-        arguments: The parsed options.
-        least: The smallest value allowed.
-        *names: Of the options, as attributes of `arguments`.
-    """
-    for name in names:
-        value = getattr(arguments, name)
-        values = value if isinstance(value, list) else [value]
-        if values and not min(values) >= least:
-            parser.error(f"--{name.replace('_', '-')} must be at least {least}, got {min(values)}")
+    def number(self, name: str, default: Any, help: str, least: float | None = 1, none: bool = False) -> None:
+        """Add an option for a number, or for several where the default has several.
+
+        Args:
+            name: With its dashes.
+            default: A number, or a list of numbers of one type.
+            help: What it is; the default is added.
+            least: The smallest value allowed; None: any.
+            none: Whether a list may be empty.
+        """
+        several = isinstance(default, list)
+        if least is not None:
+            self._least[name.removeprefix("--").replace("-", "_")] = least
+        kind: Any = type(default[0] if several else default)
+        shown = " ".join(map(str, default)) if several else default
+        more: dict[str, Any] = {"nargs": "*" if none else "+"} if several else {}
+        self.parser.add_argument(
+            name, type=kind, default=default, help=f"{help} (default: {shown})".strip(), **more
+        )
+
+    def choices(self, name: str, choices: Iterable[str], help: str, none: bool = False) -> None:
+        """Add an option for some of a few words, by default all."""
+        words = list(choices)
+        nargs = "*" if none else "+"
+        self.parser.add_argument(name, nargs=nargs, default=words, choices=words, help=help)
+
+    def parse(self, options: Sequence[str] | None = None) -> argparse.Namespace:
+        """The options; leaves with a message and status 2, before measuring, if one does not fit."""
+        arguments = self.parser.parse_args(options)
+        for name, least in self._least.items():
+            self.require_at_least(arguments, least, name)
+        for name in ("json", "figure"):
+            path = getattr(arguments, name, None)
+            if path is not None and not path.absolute().parent.is_dir():
+                self.refuse(f"--{name}: there is no folder {path.parent} to write {path.name} to")
+        if self._draw is not None:
+            check_figure(self.parser, arguments)
+        return arguments
+
+    def refuse(self, message: str) -> NoReturn:
+        """Leave with a message and status 2."""
+        self.parser.error(message)
+
+    def require_at_least(self, arguments: argparse.Namespace, least: float, *names: str) -> None:
+        """Leave with a message and status 2 unless options, or all their values, are at least `least`."""
+        for name in names:
+            value = getattr(arguments, name)
+            for each in value if isinstance(value, list) else [value]:
+                if not least <= each < math.inf:
+                    option = name.replace("_", "-")
+                    self.refuse(f"--{option} must be at least {least}, got {each}")
+
+    def report(self, arguments: argparse.Namespace, content: Mapping[str, Any]) -> bool:
+        """Write the results as JSON, and draw them, where that was asked for.
+
+        Returns:
+            Whether all was written; if not, a message was printed to standard error.
+        """
+        written = write_report(arguments, content)
+        if self._draw is None:
+            return written
+        draw = self._draw
+        return write_figure(arguments, lambda: draw(content)) and written
 
 
 def print_table(columns: Sequence[Column], rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -22,7 +22,7 @@ import optax
 from jax import Array
 
 import rpm_jax as rpm
-from benchmarks._report import Column, parser_of, print_table, require_at_least, write_report
+from benchmarks._report import Benchmark, Column, print_table
 from benchmarks._timing import alternate, milliseconds_per_step, timed
 from benchmarks._torch_cnn import torch_cnn
 
@@ -147,21 +147,18 @@ def measure(batch_size: int, rounds: int, with_torch: bool, threads: int) -> lis
 
 def main() -> int:
     """Print a table, and write it as JSON where asked."""
-    parser = parser_of("convolution", __doc__)
-    parser.add_argument("--batch-size", type=int, default=64, help="B (default: %(default)s)")
-    parser.add_argument("--rounds", type=int, default=15, help="rounds of 20 steps (default: %(default)s)")
-    parser.add_argument("--torch", action="store_true", help="also time the same step in PyTorch")
-    parser.add_argument(
-        "--threads", type=int, default=os.cpu_count() or 1, help="of PyTorch (default: %(default)s)"
-    )
-    arguments = parser.parse_args()
-    require_at_least(parser, arguments, 1, "batch_size", "rounds", "threads")
+    benchmark = Benchmark("convolution", __doc__)
+    benchmark.number("--batch-size", 64, "B")
+    benchmark.number("--rounds", 15, "rounds of 20 steps")
+    benchmark.parser.add_argument("--torch", action="store_true", help="also time the same step in PyTorch")
+    benchmark.number("--threads", os.cpu_count() or 1, "of PyTorch")
+    arguments = benchmark.parse()
     if arguments.torch and importlib.util.find_spec("torch") is None:
-        parser.error('--torch needs PyTorch, which is not installed; run: pip install -e ".[bench]"')
+        benchmark.refuse('--torch needs PyTorch, which is not installed; run: pip install -e ".[bench]"')
     results = measure(arguments.batch_size, arguments.rounds, arguments.torch, arguments.threads)
     print_table(COLUMNS, results)
     torch = importlib.import_module("torch").__version__ if arguments.torch else None
-    return 0 if write_report(arguments, {"torch": torch, "results": results}) else 1
+    return 0 if benchmark.report(arguments, {"torch": torch, "results": results}) else 1
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ import numpy as np
 
 import rpm_jax as rpm
 from benchmarks._processes import Worker, WorkerError, worker_environment
-from benchmarks._report import Column, parser_of, print_table, require_at_least, write_report
+from benchmarks._report import Benchmark, Column, print_table
 from benchmarks.torchrpm import TOLERANCE, check_clone, commit_of
 from experiments._copula_grid import Grid, divergence, quantile_grid
 from experiments._copula_models import build
@@ -154,29 +154,26 @@ def medians(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
 
 def main(options: Sequence[str] | None = None) -> int:
     """Print a table, and write it as JSON where asked."""
-    parser = parser_of("copula", __doc__)
-    parser.add_argument(
+    benchmark = Benchmark("copula", __doc__)
+    benchmark.parser.add_argument(
         "--torchrpm", type=pathlib.Path, metavar="CLONE", help="folder of a clone of torchRPM"
     )
-    parser.add_argument("--seeds", type=int, default=5, help="data sets (default: %(default)s)")
-    parser.add_argument("--num-data", type=int, default=1000, help="pairs of each (default: %(default)s)")
-    parser.add_argument("--epochs", type=int, default=100, help="passes over them (default: %(default)s)")
-    parser.add_argument("--batch-size", type=int, default=32, help="pairs per step (default: %(default)s)")
-    parser.add_argument(
-        "--correlation", type=float, default=-0.85, help="of the copula (default: %(default)s)"
-    )
-    arguments = parser.parse_args(options)
-    require_at_least(parser, arguments, 1, "seeds", "epochs", "batch_size")
-    require_at_least(parser, arguments, arguments.batch_size, "num_data")
+    benchmark.number("--seeds", 5, "data sets")
+    benchmark.number("--num-data", 1000, "pairs of each")
+    benchmark.number("--epochs", 100, "passes over them")
+    benchmark.number("--batch-size", 32, "pairs per step")
+    benchmark.number("--correlation", -0.85, "of the copula", least=None)
+    arguments = benchmark.parse(options)
+    benchmark.require_at_least(arguments, arguments.batch_size, "num_data")
     if not -1 < arguments.correlation < 1:
-        parser.error(f"--correlation must lie between -1 and 1, got {arguments.correlation}")
-    clone = check_clone(parser, arguments.torchrpm)
+        benchmark.refuse(f"--correlation must lie between -1 and 1, got {arguments.correlation}")
+    clone = check_clone(benchmark.parser, arguments.torchrpm)
     jax.config.update("jax_platforms", "cpu")
     rows = print_table(COLUMNS, measure(arguments, clone))
     middle = medians(rows)
     print("medians: " + ", ".join(f"{key} {value:.4f}" for key, value in middle.items()))
     peer = {"torch": importlib.metadata.version("torch"), "torchrpm_commit": commit_of(clone)}
-    written = write_report(arguments, {**peer, "medians": middle, "results": rows})
+    written = benchmark.report(arguments, {**peer, "medians": middle, "results": rows})
     return 0 if written and not any("refused" in row for row in rows) else 1
 
 

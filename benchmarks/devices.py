@@ -17,7 +17,7 @@ from contextlib import ExitStack
 from typing import Any
 
 from benchmarks._processes import Worker, WorkerError, device_environment
-from benchmarks._report import Column, parser_of, print_table, require_at_least, write_report
+from benchmarks._report import Benchmark, Column, print_table
 
 COLUMNS = (
     Column("devices", "devices", "7"),
@@ -90,22 +90,14 @@ def _rows(
 
 def main(options: Sequence[str] | None = None) -> int:
     """Print a table, and write it as JSON where asked."""
-    parser = parser_of("devices", __doc__)
-    parser.add_argument(
-        "--devices",
-        type=int,
-        nargs="+",
-        default=[0, 1, 2, 4, 8],
-        help="numbers of them; 0: without a mesh (default: %(default)s)",
-    )
-    parser.add_argument("--num-sequences", type=int, default=1000, help="N (default: %(default)s)")
-    parser.add_argument("--batch-size", type=int, default=8, help="B (default: %(default)s)")
-    parser.add_argument("--rounds", type=int, default=5, help="turns of each (default: %(default)s)")
-    parser.add_argument("--steps", type=int, default=20, help="of a turn (default: %(default)s)")
-    arguments = parser.parse_args(options)
-    require_at_least(parser, arguments, 0, "devices")
-    require_at_least(parser, arguments, 1, "batch_size", "rounds", "steps")
-    require_at_least(parser, arguments, max(2, arguments.batch_size), "num_sequences")
+    benchmark = Benchmark("devices", __doc__)
+    benchmark.number("--devices", [0, 1, 2, 4, 8], "numbers of them; 0: without a mesh", least=0)
+    benchmark.number("--num-sequences", 1000, "N")
+    benchmark.number("--batch-size", 8, "B")
+    benchmark.number("--rounds", 5, "turns of each")
+    benchmark.number("--steps", 20, "of a turn")
+    arguments = benchmark.parse(options)
+    benchmark.require_at_least(arguments, max(2, arguments.batch_size), "num_sequences")
     numbers = list(dict.fromkeys(arguments.devices))
     try:
         results = measure(
@@ -119,7 +111,7 @@ def main(options: Sequence[str] | None = None) -> int:
     print(
         f"All devices share the same {cores} cores: more devices than cores show the overhead of spreading."
     )
-    return 0 if write_report(arguments, {"results": results}) else 1
+    return 0 if benchmark.report(arguments, {"results": results}) else 1
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from benchmarks._report import Column, parser_of, print_table, require_at_least, write_report
+from benchmarks._report import Benchmark, Column, print_table
 from benchmarks._timing import alternate, timed
 from rpm_jax import _linalg
 
@@ -157,19 +157,12 @@ def measure(task: str, size: int, rounds: int, work: int) -> dict[str, Any]:
 
 def main(options: Sequence[str] | None = None) -> int:
     """Print a table, and write it as JSON where asked."""
-    parser = parser_of("factorisation", __doc__)
-    parser.add_argument(
-        "--sizes", type=int, nargs="+", default=[2, 5, 10, 20, 50, 100, 200], help="K (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--tasks", nargs="+", default=list(TASKS), choices=TASKS, help="which tasks (default: both)"
-    )
-    parser.add_argument("--rounds", type=int, default=5, help="(default: %(default)s)")
-    parser.add_argument(
-        "--work", type=int, default=WORK, help="K³ times the matrices of a run (default: %(default)s)"
-    )
-    arguments = parser.parse_args(options)
-    require_at_least(parser, arguments, 1, "sizes", "rounds", "work")
+    benchmark = Benchmark("factorisation", __doc__)
+    benchmark.number("--sizes", [2, 5, 10, 20, 50, 100, 200], "K")
+    benchmark.choices("--tasks", TASKS, "which tasks (default: both)")
+    benchmark.number("--rounds", 5, "")
+    benchmark.number("--work", WORK, "K³ times the matrices of a run")
+    arguments = benchmark.parse(options)
 
     def rows() -> Iterator[dict[str, Any]]:
         for task in arguments.tasks:
@@ -181,7 +174,7 @@ def main(options: Sequence[str] | None = None) -> int:
     except ArithmeticError as error:
         print(error, file=sys.stderr)
         return 1
-    return 0 if write_report(arguments, {"results": results}) else 1
+    return 0 if benchmark.report(arguments, {"results": results}) else 1
 
 
 if __name__ == "__main__":

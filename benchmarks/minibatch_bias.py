@@ -3,16 +3,18 @@
 "ms" is the time of a step's value and gradient.
 """
 
-import pathlib
 import sys
 import time
+from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 import rpm_jax as rpm
-from benchmarks._report import Column, parser_of, print_table, require_at_least, write_report
+from benchmarks._figure import new_figure
+from benchmarks._report import Benchmark, Column, print_table
 
 COLUMNS = (
     Column("batch", "batch_size", "8"),
@@ -106,24 +108,13 @@ def measure(
 
 def main() -> int:
     """Print a table, write it as JSON and draw it where asked."""
-    parser = parser_of("minibatch_bias", __doc__)
-    parser.add_argument(
-        "--batch-sizes",
-        type=int,
-        nargs="+",
-        default=[16, 32, 64, 128, 256, 512],
-        help="B (default: %(default)s)",
-    )
-    parser.add_argument("--queues", type=int, nargs="*", default=[256, 1024], help="L (default: %(default)s)")
-    parser.add_argument(
-        "--subsets", type=int, nargs="*", default=[64, 256, 1024], help="M (default: %(default)s)"
-    )
-    parser.add_argument("--repetitions", type=int, default=50, help="minibatches of a size (default: 50)")
-    parser.add_argument("--num-steps", type=int, default=300, help="of the fit (default: 300)")
-    parser.add_argument("--figure", type=pathlib.Path, help="also draw them to this file")
-    arguments = parser.parse_args()
-    require_at_least(parser, arguments, 1, "repetitions", "num_steps", "queues", "subsets")
-    require_at_least(parser, arguments, 2, "batch_sizes")
+    benchmark = Benchmark("minibatch_bias", __doc__, draw)
+    benchmark.number("--batch-sizes", [16, 32, 64, 128, 256, 512], "B", least=2)
+    benchmark.number("--queues", [256, 1024], "L", none=True)
+    benchmark.number("--subsets", [64, 256, 1024], "M", none=True)
+    benchmark.number("--repetitions", 50, "minibatches of a size")
+    benchmark.number("--num-steps", 300, "of the fit")
+    arguments = benchmark.parse()
     report = measure(
         arguments.batch_sizes,
         arguments.queues,
@@ -134,24 +125,12 @@ def main() -> int:
     print(f"log-likelihood with F_j over all {report['num_data']} data: {report['exact']:.4f}")
     exact = report["exact"]
     print_table(COLUMNS, ({**row, "bias": row["mean"] - exact} for row in report["results"]))
-    written = write_report(arguments, report)
-    if arguments.figure is not None:
-        try:
-            draw(report).savefig(arguments.figure)
-        except OSError as error:
-            print(f"--figure: cannot write {arguments.figure}: {error}", file=sys.stderr)
-            return 1
-    return 0 if written else 1
+    return 0 if benchmark.report(arguments, report) else 1
 
 
-def draw(report: dict):  # type: ignore[no-untyped-def]
+def draw(report: Mapping[str, Any]) -> Any:
     """The bias against the batch size, a line for each queue."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(5.0, 3.4), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots()
+    figure, (axes,) = new_figure(1, width=5.0)
     kinds = sorted({(row["queue"], row.get("subset", 0)) for row in report["results"]})
     for length, number in kinds:
         rows = [r for r in report["results"] if (r["queue"], r.get("subset", 0)) == (length, number)]

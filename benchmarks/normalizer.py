@@ -16,10 +16,10 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from benchmarks._figure import add_figure_option, check_figure, new_figure, write_figure
+from benchmarks._figure import new_figure
 from benchmarks._normalizer_worker import FAMILIES
 from benchmarks._processes import Worker, WorkerError, worker_environment
-from benchmarks._report import Column, parser_of, print_table, require_at_least, write_report
+from benchmarks._report import Benchmark, Column, print_table
 
 COLUMNS = (
     Column("shown", "shown", "<8"),
@@ -81,44 +81,27 @@ def draw(results: Sequence[dict[str, Any]]) -> Any:
 
 def main(options: Sequence[str] | None = None) -> int:
     """Print a table, write it as JSON and draw it where asked."""
-    parser = parser_of("normalizer", __doc__)
-    whole: dict[str, Any] = {"type": int, "nargs": "*"}
-    parser.add_argument(
-        "--sizes", **whole, default=[10**3, 10**4, 10**5, 10**6], help="N, streamed (default: %(default)s)"
+    benchmark = Benchmark("normalizer", __doc__, lambda report: draw(report["results"]))
+    benchmark.number("--sizes", [10**3, 10**4, 10**5, 10**6], "N, streamed", none=True)
+    benchmark.number("--plain-sizes", [10**3, 10**4, 10**5], "N, plain", none=True)
+    benchmark.number("--block-sizes", [64, 256, 1024, 4096, 16384, 10**5], "", none=True)
+    benchmark.number("--block-data", 10**5, "N for the block sizes")
+    benchmark.choices("--families", FAMILIES, "of the sites (default: all)", none=True)
+    benchmark.number("--family-data", 10**5, "N for the families")
+    benchmark.number("--batch-size", 64, "B")
+    benchmark.number("--rounds", 5, "")
+    arguments = benchmark.parse(options)
+    benchmark.require_at_least(
+        arguments, arguments.batch_size, "sizes", "plain_sizes", "block_data", "family_data"
     )
-    parser.add_argument(
-        "--plain-sizes", **whole, default=[10**3, 10**4, 10**5], help="N, plain (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--block-sizes", **whole, default=[64, 256, 1024, 4096, 16384, 10**5], help="(default: %(default)s)"
-    )
-    parser.add_argument(
-        "--block-data", type=int, default=10**5, help="N for the block sizes (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--families", nargs="*", default=list(FAMILIES), choices=FAMILIES, help="of the sites (default: all)"
-    )
-    parser.add_argument(
-        "--family-data", type=int, default=10**5, help="N for the families (default: %(default)s)"
-    )
-    parser.add_argument("--batch-size", type=int, default=64, help="B (default: %(default)s)")
-    parser.add_argument("--rounds", type=int, default=5, help="(default: %(default)s)")
-    add_figure_option(parser)
-    arguments = parser.parse_args(options)
-    require_at_least(parser, arguments, 1, "block_sizes", "batch_size", "rounds")
-    require_at_least(
-        parser, arguments, arguments.batch_size, "sizes", "plain_sizes", "block_data", "family_data"
-    )
-    check_figure(parser, arguments)
     results = print_table(
         COLUMNS, (measure(case, arguments.batch_size, arguments.rounds) for case in cases(arguments))
     )
     failures = [result for result in results if "failed" in result]
     for result in failures:
         print(f"{result['way']}, N = {result['size']}: {result['failed']}", file=sys.stderr)
-    written = write_report(arguments, {"results": results})
-    drawn = write_figure(arguments, lambda: draw(results))
-    return 0 if written and drawn and not failures else 1
+    written = benchmark.report(arguments, {"results": results})
+    return 0 if written and not failures else 1
 
 
 if __name__ == "__main__":

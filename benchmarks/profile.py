@@ -24,7 +24,7 @@ import jax
 from benchmarks._operations import count_operations
 from benchmarks._processes import Worker, WorkerError, worker_environment
 from benchmarks._profile_pieces import PROFILED, Piece, pieces_of
-from benchmarks._report import Column, parser_of, print_table, require_at_least, write_report
+from benchmarks._report import Benchmark, Column, print_table
 from benchmarks._timing import alternate, timed
 
 COLUMNS = (
@@ -125,21 +125,13 @@ def measure(name: str, peak: dict[str, float], rounds: int, seconds: float) -> I
 
 def main(options: Sequence[str] | None = None) -> int:
     """Print the machine's peaks and a table, and write them as JSON where asked."""
-    parser = parser_of("profile", __doc__)
-    parser.add_argument(
-        "--cases", nargs="+", default=list(PROFILED), choices=PROFILED, help="which cases (default: all)"
-    )
-    parser.add_argument("--rounds", type=int, default=7, help="turns of each part (default: %(default)s)")
-    parser.add_argument("--seconds", type=float, default=0.2, help="of a turn (default: %(default)s)")
-    parser.add_argument(
-        "--matrix-size", type=int, default=2048, help="of the peak's product (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--vector-length", type=int, default=2**25, help="of the peak's sum (default: %(default)s)"
-    )
-    arguments = parser.parse_args(options)
-    require_at_least(parser, arguments, 1, "rounds", "matrix_size", "vector_length")
-    require_at_least(parser, arguments, 0.001, "seconds")
+    benchmark = Benchmark("profile", __doc__)
+    benchmark.choices("--cases", PROFILED, "which cases (default: all)")
+    benchmark.number("--rounds", 7, "turns of each part")
+    benchmark.number("--seconds", 0.2, "of a turn", least=0.001)
+    benchmark.number("--matrix-size", 2048, "of the peak's product")
+    benchmark.number("--vector-length", 2**25, "of the peak's sum")
+    arguments = benchmark.parse(options)
     try:
         peaks = print_table(PEAKS, measure_peaks(arguments.matrix_size, arguments.vector_length))
     except WorkerError as error:
@@ -152,7 +144,7 @@ def main(options: Sequence[str] | None = None) -> int:
             yield from measure(name, peaks[-1], arguments.rounds, arguments.seconds)
 
     results = print_table(COLUMNS, rows())
-    return 0 if write_report(arguments, {"peaks": peaks, "results": results}) else 1
+    return 0 if benchmark.report(arguments, {"peaks": peaks, "results": results}) else 1
 
 
 if __name__ == "__main__":

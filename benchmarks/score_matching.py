@@ -23,7 +23,7 @@ import optax
 from jax import Array
 
 import rpm_jax as rpm
-from benchmarks._report import Column, parser_of, print_table, require_at_least, write_report
+from benchmarks._report import Benchmark, Column, print_table
 from benchmarks._timing import alternate, milliseconds_per_step, timed
 
 COLUMNS = (
@@ -141,25 +141,23 @@ def measure(runs: dict[str, Run], rounds: int) -> list[dict[str, Any]]:
 
 def main() -> int:
     """Print a table, and write it as JSON where asked."""
-    parser = parser_of("score_matching", __doc__)
-    parser.add_argument("--size", type=int, default=1000, help="N (default: %(default)s)")
-    parser.add_argument("--views", type=int, default=2, help="J (default: %(default)s)")
-    parser.add_argument("--rounds", type=int, default=40, help="calls of each (default: %(default)s)")
-    parser.add_argument(
+    benchmark = Benchmark("score_matching", __doc__)
+    benchmark.number("--size", 1000, "N")
+    benchmark.number("--views", 2, "J", least=2)
+    benchmark.number("--rounds", 40, "calls of each")
+    benchmark.parser.add_argument(
         "--torchrpm", type=pathlib.Path, metavar="CLONE", help="also time torchRPM, of which this is a clone"
     )
-    parser.add_argument(
-        "--threads", type=int, default=os.cpu_count() or 1, help="of PyTorch (default: %(default)s)"
-    )
-    arguments = parser.parse_args()
-    require_at_least(parser, arguments, 1, "size", "rounds", "threads")
-    require_at_least(parser, arguments, 2, "views")
+    benchmark.number("--threads", os.cpu_count() or 1, "of PyTorch")
+    arguments = benchmark.parse()
     clone = arguments.torchrpm
     if clone is not None:
         if importlib.util.find_spec("torch") is None:
-            parser.error('--torchrpm needs PyTorch, which is not installed; run: pip install -e ".[bench]"')
+            benchmark.refuse(
+                '--torchrpm needs PyTorch, which is not installed; run: pip install -e ".[bench]"'
+            )
         if not (clone / "implicitRPM.py").is_file():
-            parser.error(f"--torchrpm must be a clone of torchRPM with implicitRPM.py, got {clone}")
+            benchmark.refuse(f"--torchrpm must be a clone of torchRPM with implicitRPM.py, got {clone}")
     keys = jax.random.split(jax.random.key(0), arguments.views)
     views = tuple((j + 1) * jax.random.exponential(key, (arguments.size, 1)) for j, key in enumerate(keys))
     results = measure(jax_runs(views), arguments.rounds)
@@ -169,7 +167,7 @@ def main() -> int:
         results += measure({"torchRPM": torchrpm_run(clone, views, arguments.threads)}, arguments.rounds)
         peer["torch"] = importlib.import_module("torch").__version__
     print_table(COLUMNS, results)
-    return 0 if write_report(arguments, {"peer": peer, "results": results}) else 1
+    return 0 if benchmark.report(arguments, {"peer": peer, "results": results}) else 1
 
 
 if __name__ == "__main__":

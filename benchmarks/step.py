@@ -7,7 +7,7 @@ import time
 import jax
 
 import rpm_jax as rpm
-from benchmarks._report import Column, parser_of, print_table, require_at_least, write_report
+from benchmarks._report import Benchmark, Column, print_table
 from benchmarks._timing import alternate, milliseconds_per_step
 
 COLUMNS = (
@@ -55,20 +55,19 @@ def measure(
 
 def main() -> int:
     """Print a table, and write it as JSON where asked."""
-    parser = parser_of("step", __doc__)
-    parser.add_argument("--num-sequences", type=int, nargs="+", default=[20, 100], help="N (default: 20 100)")
-    parser.add_argument("--num-times", type=int, default=50, help="T (default: %(default)s)")
-    parser.add_argument("--num-pixels", type=int, default=10, help="J (default: %(default)s)")
-    parser.add_argument("--batch-size", type=int, default=8, help="B (default: %(default)s)")
-    parser.add_argument("--rounds", type=int, default=7, help="rounds of 20 steps (default: %(default)s)")
-    arguments = parser.parse_args()
-    require_at_least(parser, arguments, 1, "num_times", "num_pixels", "batch_size", "rounds", "num_sequences")
+    benchmark = Benchmark("step", __doc__)
+    benchmark.number("--num-sequences", [20, 100], "N")
+    benchmark.number("--num-times", 50, "T")
+    benchmark.number("--num-pixels", 10, "J")
+    benchmark.number("--batch-size", 8, "B")
+    benchmark.number("--rounds", 7, "rounds of 20 steps")
+    arguments = benchmark.parse()
     fixed = (arguments.num_times, arguments.num_pixels, arguments.batch_size, arguments.rounds)
     results = print_table(
         COLUMNS,
         ({"num_sequences": size, **measure(size, *fixed)} for size in arguments.num_sequences),
     )
-    return 0 if write_report(arguments, {"results": results}) else 1
+    return 0 if benchmark.report(arguments, {"results": results}) else 1
 
 
 if __name__ == "__main__":

@@ -21,8 +21,8 @@ import jax
 import jax.numpy as jnp
 
 import rpm_jax as rpm
-from benchmarks._figure import add_figure_option, check_figure, new_figure, write_figure
-from benchmarks._report import Column, parser_of, print_table, require_at_least, write_report
+from benchmarks._figure import new_figure
+from benchmarks._report import Benchmark, Column, print_table
 
 LEAST_LOOKS = 3
 """Times in a turn at which the clock is read after the first."""
@@ -202,20 +202,12 @@ def draw(results: Sequence[dict[str, Any]]) -> Any:
 
 def main(options: Sequence[str] | None = None) -> int:
     """Print a table and which way is faster, write it as JSON and draw it where asked."""
-    parser = parser_of("sweep", __doc__)
-    parser.add_argument(
-        "--cases", nargs="+", default=list(CASES), choices=CASES, help="which cases (default: all)"
-    )
-    parser.add_argument(
-        "--seeds", type=int, nargs="+", default=[1, 2, 4, 8, 16, 32], help="(default: %(default)s)"
-    )
-    parser.add_argument("--rounds", type=int, default=3, help="turns of each way (default: %(default)s)")
-    parser.add_argument("--seconds", type=float, default=1.0, help="of a turn (default: %(default)s)")
-    add_figure_option(parser)
-    arguments = parser.parse_args(options)
-    require_at_least(parser, arguments, 1, "seeds", "rounds")
-    require_at_least(parser, arguments, 0.01, "seconds")
-    check_figure(parser, arguments)
+    benchmark = Benchmark("sweep", __doc__, lambda report: draw(report["results"]))
+    benchmark.choices("--cases", CASES, "which cases (default: all)")
+    benchmark.number("--seeds", [1, 2, 4, 8, 16, 32], "")
+    benchmark.number("--rounds", 3, "turns of each way")
+    benchmark.number("--seconds", 1.0, "of a turn", least=0.01)
+    arguments = benchmark.parse(options)
 
     def rows() -> Iterator[dict[str, Any]]:
         for name in arguments.cases:
@@ -224,9 +216,8 @@ def main(options: Sequence[str] | None = None) -> int:
     results = print_table(COLUMNS, rows())
     lines = conclusion(results)
     print("\n".join(lines))
-    written = write_report(arguments, {"results": results, "conclusion": lines})
-    drawn = write_figure(arguments, lambda: draw(results))
-    return 0 if written and drawn else 1
+    written = benchmark.report(arguments, {"results": results, "conclusion": lines})
+    return 0 if written else 1
 
 
 if __name__ == "__main__":

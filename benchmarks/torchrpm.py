@@ -42,7 +42,7 @@ from typing import Any
 import jax
 
 from benchmarks._processes import Worker, WorkerError, device_environment, worker_environment
-from benchmarks._report import Column, parser_of, print_table, require_at_least, write_report
+from benchmarks._report import Benchmark, Column, print_table
 from benchmarks._torchrpm_cases import CASES
 
 URL = "https://github.com/mnonnenm/torchRPM"
@@ -200,25 +200,18 @@ def check_clone(parser: argparse.ArgumentParser, clone: pathlib.Path | None) -> 
 
 def main(options: Sequence[str] | None = None) -> int:
     """Print a table, and write it as JSON where asked."""
-    parser = parser_of("torchrpm", __doc__)
-    parser.add_argument(
+    benchmark = Benchmark("torchrpm", __doc__)
+    benchmark.parser.add_argument(
         "--torchrpm", type=pathlib.Path, metavar="CLONE", help="folder of a clone of torchRPM"
     )
-    parser.add_argument(
-        "--cases", nargs="+", default=list(CASES), choices=CASES, help="which cases (default: all)"
+    benchmark.choices("--cases", CASES, "which cases (default: all)")
+    benchmark.number("--rounds", 7, "turns of each")
+    benchmark.number("--seconds", 1.0, "of a turn", least=0.01)
+    benchmark.number(
+        "--devices", 1, "host devices that rpm_jax spreads a fit over, such as one for each core"
     )
-    parser.add_argument("--rounds", type=int, default=7, help="turns of each (default: %(default)s)")
-    parser.add_argument("--seconds", type=float, default=1.0, help="of a turn (default: %(default)s)")
-    parser.add_argument(
-        "--devices",
-        type=int,
-        default=1,
-        help="host devices that rpm_jax spreads a fit over, such as one for each core (default: %(default)s)",
-    )
-    arguments = parser.parse_args(options)
-    require_at_least(parser, arguments, 1, "rounds", "devices")
-    require_at_least(parser, arguments, 0.01, "seconds")
-    clone = check_clone(parser, arguments.torchrpm)
+    arguments = benchmark.parse(options)
+    clone = check_clone(benchmark.parser, arguments.torchrpm)
     jax.config.update("jax_platforms", "cpu")
 
     def rows() -> Iterator[dict[str, Any]]:
@@ -233,7 +226,7 @@ def main(options: Sequence[str] | None = None) -> int:
 
     results = print_table(COLUMNS, rows())
     peer = {"torch": importlib.metadata.version("torch"), "torchrpm_commit": commit_of(clone)}
-    written = write_report(arguments, {**peer, "results": results})
+    written = benchmark.report(arguments, {**peer, "results": results})
     return 0 if written and not any("refused" in result for result in results) else 1
 
 

@@ -62,6 +62,9 @@ def load(options: Options) -> DigitData:
             views = rpm.datasets.rotated(keys[0], grey)[0], rpm.datasets.coloured(keys[1], other)[0]
             peers = peers._replace(views=views)
         sets.append(peers)
+    batch_size, size = options.training.batch_size, _devices.total(len(sets[0].labels))
+    if batch_size is not None and batch_size > size:
+        raise OptionError(f"--batch-size must be at most the number of sets {size}, got {batch_size}")
     return DigitData(sets[0], sets[1], int(np.max(train.labels)) + 1)
 
 
@@ -138,8 +141,6 @@ def build_network(options: Options, data: DigitData) -> Any:
 def fit_arguments(options: Options, size: int) -> dict[str, Any]:
     """Arguments of `rpm.fit`: those that were given."""
     wanted = options.training
-    if wanted.batch_size is not None and wanted.batch_size > size:
-        raise OptionError(f"--batch-size must be at most the number of sets {size}, got {wanted.batch_size}")
     own: dict[str, Any] = {"num_steps": NUM_STEPS}
     if wanted.queue is not None:
         own["components"] = rpm.feeds.queue(wanted.queue)

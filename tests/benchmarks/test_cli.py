@@ -63,7 +63,7 @@ def test_minibatch_bias(tmp_path, monkeypatch, capsys):
     rows = [{"batch_size": 16, "queue": 0, "mean": 0.5, "deviation": 0.1}]
     report = {"exact": 0.75, "num_data": 99, "results": rows}
     monkeypatch.setattr(minibatch_bias, "measure", lambda *_: report)
-    path = tmp_path / "missing" / "bias.png"
+    path = tmp_path / "bias.no_format"
     monkeypatch.setattr(sys, "argv", ["minibatch_bias", "--figure", str(path)])
     assert minibatch_bias.main() == 1
     printed = capsys.readouterr()

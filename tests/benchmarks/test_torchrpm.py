@@ -170,7 +170,8 @@ def test_table_and_report(fake, tmp_path, capsys):
 
 
 def test_a_report_that_cannot_be_written(fake, tmp_path, capsys):
-    path = tmp_path / "missing" / "report.json"
+    path = tmp_path / "report.json"
+    path.mkdir()
     arguments = ["--torchrpm", str(fake), "--rounds", "1", "--cases", "cnn-64", "--json", str(path)]
     assert torchrpm.main(arguments) == 1
     printed = capsys.readouterr()

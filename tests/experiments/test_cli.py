@@ -110,38 +110,6 @@ def test_options_are_frozen_and_named_once(name):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ("--num-sequences 1", "--num-sequences must be an integer of at least 2, got 1"),
-        ("--num-steps 0", "--num-steps must be an integer of at least 1, got 0"),
-        ("--hidden 3 0", "--hidden must be an integer of at least 1, got 0"),
-        ("--data-seed -1", "--data-seed must be an integer of at least 0, got -1"),
-        ("--model-seed 99999999999", "--model-seed must be an integer of at least 0"),
-        ("--learning-rate nan", "--learning-rate must be a positive number, got nan"),
-        ("--bandwidth -2", "--bandwidth must be a positive number, got -2.0"),
-        ("--width 0", "--width must be positive and finite, got 0.0"),
-        ("--frequency inf", "--frequency must be positive and finite, got inf"),
-        ("--batch-size 21", "--batch-size must be at most --num-sequences 20 without --replacement, got 21"),
-        ("--epochs 2 --num-steps 2", "--epochs does not go together with --num-steps"),
-        ("--auxiliary-amortized", "--auxiliary-amortized does not go together with --auxiliary posterior"),
-        ("--kernel matern12 --bandwidth 3", "--bandwidth does not go together with --kernel matern12"),
-        ("--lengthscale 3", "--lengthscale does not go together with --kernel rbf"),
-        ("--static -K 2", "--num-latents does not go together with --static"),
-        ("--static --pooled", "--pooled does not go together with --static"),
-        ("--static --mean free", "--mean does not go together with --static"),
-        ("--static -J 1", "--num-pixels must be at least 2"),
-        ("--config nowhere.json", "--config: cannot read nowhere.json: No such file"),
-    ],
-)
-def test_values_that_do_not_fit(arguments, message, capsys):
-    assert poisson_balls.main(arguments.split()) == 2
-    printed = capsys.readouterr()
-    assert printed.out == ""
-    assert printed.err.startswith("python -m experiments.poisson_balls: error: --")
-    assert message in printed.err
-
-
-@pytest.mark.parametrize(
     ("arguments", "words"),
     [
         ("--num-steps many", ["--num-steps: it must be an integer, got many"]),

@@ -10,7 +10,7 @@ import pytest
 from jax.scipy.stats import norm
 
 import rpm_jax as rpm
-from experiments import _cli, copula
+from experiments import _cli, _fits, copula
 from experiments._copula_grid import divergence, log_independent, quantile_grid
 from experiments._copula_options import Options
 from experiments._copula_truth import LinkedPair
@@ -125,38 +125,10 @@ def test_scores_follow_from_the_checkpoint(done):
 # Options.
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ("--correlation 1", "--correlation must lie between -1 and 1, got 1.0"),
-        ("--correlation 0.5 0.5", "--correlation must be at least one value, and none twice, got 0.5 0.5"),
-        ("--variants discrete discrete", "--variants must be at least one value, and none twice"),
-        ("--rates 1 0", "--rates must be a positive number, got 0.0"),
-        ("--marginals gaussian --rates 1 1", "--rates does not go together with --marginals gaussian"),
-        ("--marginals tanh", "--correlation does not go together with --marginals tanh"),
-        ("--noise 0.2", "--noise does not go together with --marginals exponential"),
-        ("--locations 0 0", "--locations does not go together with --marginals exponential"),
-        ("--batch-size 13", "--batch-size must be at most --num-data 12, got 13"),
-        ("--batch-size 7", "--batch-size must be at least 8 for the implicit model, got 7"),
-        ("--num-held-out 7", "--num-held-out must be at least 8 for the implicit model, got 7"),
-        ("-K 1", "--num-states must be an integer of at least 2, got 1"),
-        ("--variants gaussian", "--num-states does not go together with --variants gaussian"),
-        (
-            "--variants score discrete --activation relu",
-            "--variants score does not go together with --activation relu",
-        ),
-    ],
-)
-def test_options_that_do_not_fit_write_nothing(tmp_path, arguments, message, capsys):
-    output = tmp_path / "new"
-    assert copula.main([*TINY, *shlex.split(arguments), "--output", str(output)]) == 2
-    printed = capsys.readouterr().err
-    assert printed.count("\n") == 1
-    assert f"error: {message}" in printed
-    assert not output.exists()
-
-
 def test_nothing_is_passed_on_that_was_not_given():
+    def arguments(options, variant):
+        return _fits.arguments(options, options.data.num_data, **variant.fit_options)
+
     options = _cli.parse(Options, "copula", None, ["--quiet"])
     pair = copula.true_pairs(options)[-0.85]
     for name, expected in (
@@ -168,9 +140,9 @@ def test_nothing_is_passed_on_that_was_not_given():
         ("implicit", {"batch_size": 250, "components": "batch"}),
     ):
         variant = copula.build(name, options.model, pair.marginals)
-        assert copula.fit_options(options, variant) == expected
+        assert arguments(options, variant) == expected
     few = _cli.parse(Options, "copula", None, ["--quiet", "-N", "100"])
-    assert copula.fit_options(few, variant)["batch_size"] == 100
+    assert arguments(few, variant)["batch_size"] == 100
 
 
 @pytest.mark.parametrize("kind", ["gaussian", "tanh"])

@@ -12,6 +12,7 @@ import pytest
 
 import rpm_jax as rpm
 from experiments import _cli, graph
+from experiments._fits import Fitted
 from experiments._graph_baselines import informed_angles, spectral_angles
 from experiments._graph_options import Options, check
 
@@ -79,7 +80,8 @@ def test_the_checkpoint_is_the_chosen_fit(done):
     assert metadata["seed"] == read(done, "metrics.json")["chosen_seed"]
     options = _cli.from_file(Options, "graph", done / "config.json")
     data = graph.load(options)
-    recovered = graph.recover(graph.build_model(options), params, data)
+    fit = rpm.train.Fit(params, history=None, bound=0.0, held_out_bound=None)
+    recovered = graph.recover(Fitted(graph.build_model(options), fit, data[0].views), data)
     arrays = np.load(done / "arrays.npz")
     np.testing.assert_allclose(recovered.nodes, arrays["recovered_nodes"], atol=1e-6)
     np.testing.assert_allclose(recovered.held_out, arrays["recovered_heldout"], atol=1e-6)
@@ -120,27 +122,6 @@ def test_the_informed_observer_maximises_the_likelihood():
         assert log_likelihood(n, node, found[n, node]) >= best - 1e-9
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ("-T 3", "--num-nodes must be an integer of at least 4, got 3"),
-        ("-J 1", "--num-views must be an integer of at least 2, got 1"),
-        ("--rounds 0", "--rounds must be an integer of at least 1, got 0"),
-        ("--batch-size 5", "--batch-size must be at most --num-graphs 4, got 5"),
-        ("--width 0", "--width must be positive and finite, got 0.0"),
-        ("--peak 0.01", "--peak and background must be probabilities, background at most peak, got 0.01"),
-        ("--learning-rate 0", "--learning-rate must be a positive number, got 0.0"),
-    ],
-)
-def test_options_that_do_not_fit_write_nothing(tmp_path, arguments, message, capsys):
-    output = tmp_path / "new"
-    assert graph.main([*TINY, *shlex.split(arguments), "--output", str(output)]) == 2
-    printed = capsys.readouterr().err
-    assert printed.count("\n") == 1
-    assert f"error: {message}" in printed
-    assert not output.exists()
-
-
 @pytest.mark.parametrize("arguments", [[], ["--no-shared", "--no-pooled", "--rounds", "2"]])
 def test_every_model_can_be_chosen(arguments):
     options = parsed(*arguments)
@@ -151,19 +132,6 @@ def test_every_model_can_be_chosen(arguments):
     assert bound.shape == (2,)
     shapes = {leaf.shape for leaf in jax.tree.leaves(params["factors"])}
     assert ((2, 8, 3) if arguments else (8, 3)) in shapes
-
-
-def test_options_reach_the_fit():
-    given = shlex.split("--batch-size 3 --learning-rate 0.2 --schedule constant --components data")
-    assert graph.fit_options(parsed(*given)) == {
-        "num_steps": 3,
-        "batch_size": 3,
-        "components": "data",
-        "learning_rates": {"networks": 0.2},
-        "schedule": "constant",
-    }
-    defaults = _cli.parse(Options, "graph", None, ["--quiet"])
-    assert graph.fit_options(defaults) == {"num_steps": 500, "batch_size": 4, "components": "batch"}
 
 
 @pytest.mark.slow

@@ -77,24 +77,6 @@ def test_responsibilities_are_distributions():
     assert np.all(first[:, 5:] != first[0, 0])
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["-T", "1"], "--sequence-length must be an integer of at least 2, got 1"),
-        (["--batch-size", "1000"], "--batch-size must be at most --num-sequences 50"),
-        (["--perturbation", "1.5"], "--perturbation must be in [0, 1)"),
-        (["--walls", "/nowhere"], "--walls: cannot read /nowhere"),
-        (["--visual-field", "4"], "--visual-field must be"),
-        (["--num-states", "1000", "-N", "2", "-T", "3"], "--num-states must be at most"),
-    ],
-    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
-)
-def test_options_that_do_not_fit(arguments, message, tmp_path, capsys):
-    assert maze_hmm.main([*arguments, "--quiet", "--output", str(tmp_path / "out")]) == 2
-    assert message in capsys.readouterr().err
-    assert not (tmp_path / "out").exists()
-
-
 def test_defaults_are_parsed():
     options = _cli.parse(Options, "maze_hmm", None, [], None, maze_hmm.check)
     assert options.model.transition == "closed-form"

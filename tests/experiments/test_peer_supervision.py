@@ -142,32 +142,3 @@ def test_networks_follow_the_images():
     assert type(model.factor_spec.networks[0]).__name__ == "MLP"
     assert model.prior_spec.apply({}).natural.logits.shape == (10,)
     assert jax.tree.leaves(model.prior_spec.init(jax.random.key(0))) == []
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["-J", "1"], "--num-views must be an integer of at least 2, got 1"),
-        (["--held-out", "1.5"], "--held-out must lie between 0 and 1"),
-        (["--download"], "--download does not go together with no --data"),
-        (["--data", "/nowhere"], "--data: "),
-        (["--joint", "--local-states", "2"], "--joint does not go together with --local-states"),
-        (["--joint", "--latent", "gaussian"], "--joint does not go together with --latent gaussian"),
-        (["--local-states", "1", "2", "3"], "--local-states must be one number or one for each of 2 views"),
-        (["--queue", "8", "--components", "data"], "--queue does not go together with --components"),
-        (["--epochs", "1", "--num-steps", "1"], "--epochs does not go together with --num-steps"),
-        (
-            ["--networks", "shared", "--views", "rotated-coloured"],
-            "--networks shared does not go together with --views",
-        ),
-        (["--combinations", "5"], "--combinations does not go together with no --joint"),
-        (["--batch-size", "100000"], "--batch-size must be at most the number of sets"),
-        (["--shares", "-1", "2"], "--shares"),
-        (["--num-images", "99999"], "--num-images must be at most the 1258 images to fit, got 99999"),
-    ],
-    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
-)
-def test_options_that_do_not_fit(arguments, message, tmp_path, capsys):
-    status = peer_supervision.main([*arguments, "--quiet", "--output", str(tmp_path / "out")])
-    assert status == 2
-    assert message in capsys.readouterr().err

@@ -2,7 +2,6 @@
 
 import json
 import os
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -10,40 +9,41 @@ import numpy as np
 import pytest
 
 import rpm_jax as rpm
-from experiments import _cli, _output, _run, _seeds
+from experiments import _cli, _output, _run
+from experiments._options import AllOptions, OptionError, group, library, option
 
 NAME = "adding"
 
 
-@dataclass(frozen=True, kw_only=True)
+@group
 class Numbers:
     """What is added."""
 
-    values: tuple[float, ...] = (1.0, 2.0)
-    """Numbers to add."""
-    word: str = "sum"
-    """What the result is called."""
-    scale: float | None = None
-    """Factor, if any."""
+    values: tuple[float, ...] = option((1.0, 2.0), "Numbers to add.", positive=True)
+    word: str = option("sum", "What the result is called.")
+    scale: float | None = library(1.0, "Factor, if any.", positive=True)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Options(_cli.Options):
+@group
+class Nothing:
+    """Nothing."""
+
+
+@group
+class Options(AllOptions[Numbers, Nothing, Nothing]):
     """All options."""
-
-    numbers: Numbers = Numbers()
-    run: _cli.Run = field(default_factory=_cli.Run)
 
 
 def check(options):
-    _cli.require_positive(options, ["values", "scale"])
+    if options.data.word == "bad":
+        raise OptionError("--word must be good")
 
 
 def load(options):
     with _cli.naming_options("load", {"items": "values"}):
-        if len(options.numbers.values) > 3:
+        if len(options.data.values) > 3:
             raise ValueError("load: items must be 3 at most")
-    return np.array(options.numbers.values)
+    return np.array(options.data.values)
 
 
 class Picture:
@@ -53,7 +53,7 @@ class Picture:
 
 def run(options, data, files):
     files.checkpoint("fit", {"total": data.sum()}, kind="sum")
-    if options.numbers.word == "crash":
+    if options.data.word == "crash":
         raise RuntimeError("after the fit")
     return _run.Results(
         {"total": float(data.sum()), "nothing": float("nan")},
@@ -64,7 +64,7 @@ def run(options, data, files):
     )
 
 
-EXPERIMENT = _run.Experiment(NAME, Options, check, load, run, "The end.", {"scale": 1.0, "word": "sum"})
+EXPERIMENT = _run.Experiment(NAME, Options, check, load, run, "The end.")
 
 
 def main(directory, *arguments):
@@ -157,7 +157,7 @@ def test_the_configuration_is_taken_over(tmp_path):
     path = tmp_path / "mine.json"
     path.write_text(json.dumps({"experiment": NAME, "options": {"values": [4], "word": "x", "scale": 2}}))
     options = _cli.parse(Options, NAME, None, ["--config", str(path), "--word", "y"])
-    assert options.numbers == Numbers(values=(4.0,), word="y", scale=2.0)
+    assert options.data == Numbers(values=(4.0,), word="y", scale=2.0)
 
 
 @pytest.mark.parametrize(
@@ -171,7 +171,7 @@ def test_the_configuration_is_taken_over(tmp_path):
 def test_configurations_that_do_not_fit(tmp_path, content, message):
     path = tmp_path / "mine.json"
     path.write_text(json.dumps(content))
-    with pytest.raises(_cli.OptionError, match=r"^--config: .*mine.json: ") as caught:
+    with pytest.raises(OptionError, match=r"^--config: .*mine.json: ") as caught:
         _cli.from_file(Options, NAME, path)
     assert message in str(caught.value)
 
@@ -182,22 +182,13 @@ def test_configurations_that_do_not_fit(tmp_path, content, message):
         (["--values", "1", "0"], "--values must be a positive number, got 0.0"),
         (["--scale", "inf"], "--scale must be a positive number, got inf"),
         (["--values", "1", "1", "1", "1"], "--values must be 3 at most"),
+        (["--word", "bad"], "--word must be good"),
     ],
 )
 def test_options_that_do_not_fit_write_nothing(tmp_path, arguments, message, capsys):
     assert main(tmp_path / "new", *arguments) == 2
     assert capsys.readouterr().err == f"python -m experiments.adding: error: {message}\n"
     assert not (tmp_path / "new").exists()
-
-
-@pytest.mark.parametrize(("values", "fits"), [((1, 2, 2**31 - 1), True), ((0,), False), ((2**31,), False)])
-def test_integers(values, fits):
-    options = Options(numbers=Numbers(values=values))
-    if fits:
-        _cli.require_integers(options, ["values", "scale"], 1)
-        return
-    with pytest.raises(_cli.OptionError, match=f"--values must be an integer of at least 1, got {values[0]}"):
-        _cli.require_integers(options, ["values"], 1)
 
 
 def test_help_ends_with_the_epilogue(capsys):
@@ -231,13 +222,3 @@ def test_where_results_go_without_the_option(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert _run.main(EXPERIMENT, None, []) == 0
     assert Path("outputs/adding/metrics.json").exists()
-
-
-def test_medians_and_stacks():
-    scores = [{"a": 1.0, "b": "x"}, {"a": 5.0, "b": "y"}, {"a": 2.0, "b": "z"}]
-    assert _seeds.medians(scores, ["a"], 1) == {
-        "a": 2.0,
-        "per_seed": {"a": [1.0, 5.0, 2.0], "b": ["x", "y", "z"]},
-        "best_seed": 1,
-    }
-    np.testing.assert_array_equal(_seeds.stack([{"a": [1, 2]}, {"a": [3, 4]}])["a"], [[1, 2], [3, 4]])

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 import rpm_jax as rpm
-from experiments import _cli, texture_lda
-from experiments.texture_lda import Options, Recovered
+from experiments import _cli, _texture_scores, texture_lda
+from experiments._options import OptionError
+from experiments._texture_options import Options
+from experiments._texture_scores import Recovered
 
 TINY = shlex.split(
     "-N 6 --num-held-out 6 -T 4 -S 2 -K 3 --patch-size 6 --channels 2 --kernel-size 3 --hidden 3 "
@@ -136,6 +138,7 @@ def test_baselines_have_the_same_scores(done):
         assert 0 <= scores["accuracy_heldout"] <= 1
 
 
+@pytest.mark.slow
 def test_the_same_seeds_give_the_same_numbers(done, tmp_path, capsys):
     assert texture_lda.main([*TINY, "--no-figures", "--output", str(tmp_path)]) == 0
     again, before = read(tmp_path, "metrics.json"), read(done, "metrics.json")
@@ -171,62 +174,11 @@ def test_the_checkpoint_is_the_chosen_fit(done):
 # Options.
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ("-T 1", "--num-patches must be an integer of at least 2, got 1"),
-        ("-K 1", "--num-topics must be an integer of at least 2, got 1"),
-        ("-S 11", "--num-textures must be at most 10, got 11"),
-        ("--patch-size 3", "--patch-size must be finite and at least 4, got 3"),
-        ("--noise -1", "--noise must be finite and at least 0, got -1.0"),
-        ("--batch-size 7", "--batch-size must be at most --num-sets 6, got 7"),
-        ("--concentration 1 2 3", "--concentration must be one number or one for each of 2 textures, got"),
-        ("--concentration 0", "--concentration must be a positive number, got 0.0"),
-        ("--initial-concentration -1", "--initial-concentration must be a positive number, got -1.0"),
-        ("--prior-learning-rate 0", "--prior-learning-rate must be a positive number, got 0.0"),
-        ("--kernel-size 7", "--patch-size, --channels or --kernel-size: CNN: images of 6 × 6 pixels are too"),
-        ("--network mlp", "--kernel-size does not go together with --network mlp, which has no convolutions"),
-        ("--symmetric --no-learn-concentration", "--symmetric does not go together with --no-learn-concen"),
-    ],
-)
-def test_options_that_do_not_fit_write_nothing(tmp_path, arguments, message, capsys):
-    output = tmp_path / "new"
-    assert texture_lda.main([*TINY, *shlex.split(arguments), "--output", str(output)]) == 2
-    printed = capsys.readouterr().err
-    assert printed.count("\n") == 1
-    assert f"error: {message}" in printed
-    assert not output.exists()
-
-
 def test_channels_of_a_perceptron_are_refused():
-    with pytest.raises(_cli.OptionError, match="--channels does not go together with --network mlp"):
+    with pytest.raises(OptionError, match="--channels does not go together with --network mlp"):
         _cli.parse(
             Options, "texture_lda", None, ["--network", "mlp", "--channels", "3"], None, texture_lda.check
         )
-
-
-def test_nothing_is_passed_on_that_was_not_given():
-    options = _cli.parse(Options, "texture_lda", None, ["--quiet"])
-    assert texture_lda.fit_options(options) == {"num_steps": 500, "batch_size": 25}
-    few = _cli.parse(Options, "texture_lda", None, ["--quiet", "-N", "10"])
-    assert texture_lda.fit_options(few)["batch_size"] == 10
-
-
-def test_what_was_given_is_passed_on():
-    options = parsed(
-        *shlex.split(
-            "--batch-size 3 --learning-rate 0.2 --prior-learning-rate 0.1 --schedule constant "
-            "--components data --em"
-        )
-    )
-    assert texture_lda.fit_options(options) == {
-        "num_steps": 3,
-        "batch_size": 3,
-        "learning_rates": {"networks": 0.2, "prior": 0.1},
-        "schedule": "constant",
-        "components": "data",
-        "em": True,
-    }
 
 
 @pytest.mark.parametrize(
@@ -308,7 +260,7 @@ def test_merged_topics_are_seen(sets):
 
 
 def test_constant_proportions_have_no_correlation():
-    assert np.isnan(texture_lda.correlation(np.eye(3), np.full((3, 3), 1 / 3)))
+    assert np.isnan(_texture_scores.correlation(np.eye(3), np.full((3, 3), 1 / 3)))
 
 
 def test_counting_true_textures(sets):
@@ -324,10 +276,10 @@ def test_counting_true_textures(sets):
 
 def test_spectra_forget_shifts():
     patches = np.random.default_rng(0).normal(size=(4, 6, 6))
-    spectra = texture_lda.spectra(patches)
+    spectra = _texture_scores.spectra(patches)
     assert spectra.shape == (4, 6 * 4)
     np.testing.assert_allclose(
-        texture_lda.spectra(np.roll(patches, (2, 3), (1, 2)) + 5.0), spectra, atol=1e-12
+        _texture_scores.spectra(np.roll(patches, (2, 3), (1, 2)) + 5.0), spectra, atol=1e-12
     )
     assert np.abs(spectra[0] - spectra[1]).max() > 0.1
 
