@@ -44,11 +44,11 @@ def plain_bound(model: rpm.RPM, params: Any, batch: rpm.Batch, data: rpm.Data) -
 
         log ∫ p exp⟨λ, t⟩ − ⟨λ, μ⟩ + Σ_j [⟨η_j − η0, μ⟩ − A(η_j) + A(η_q) − log ∫ F_j exp⟨η_q − η0, t⟩].
     """
-    prior = model.prior(params)
-    factors = model.factors(params, batch.views)
+    prior = model.prior_of(params)
+    factors = model.recognise(params, batch)
     potentials = factors.conjugate()
     posterior = prior.condition(potentials)
-    components = normalizers.ArrayComponents(model.factors(params, data.views).natural)
+    components = normalizers.ArrayComponents(model.recognise(params, data.all()).natural)
     sites = posterior.sites[:, None]
     log_mixture = normalizers.log_tilted_mixture_plain(components, sites - prior.sites())
     mean = posterior.sites.mean_parameters()
@@ -73,7 +73,7 @@ def of_bound(family: str, way: str, size: int, batch_size: int) -> tuple[Callabl
     def loss(params: Any, batch: rpm.Batch, data: rpm.Data) -> Array:
         if way == "plain":
             return -jnp.mean(plain_bound(model, params, batch, data))
-        return -jnp.mean(model.bound(params, batch, data))
+        return -jnp.mean(rpm.bound(model, params, batch, data))
 
     return (
         jax.value_and_grad(loss),

@@ -51,9 +51,7 @@ def pieces_of(case: Case) -> list[Piece]:
     model = models.FAMILIES[case.family](case)
     params = jax.jit(model.init)(jax.random.key(0), data)
     batch = data.batch(jnp.arange(case.batch_size))
-    optimizer = rpm.train.DefaultOptimizer(1000, tuple(rpm.train.LEARNING_RATES.items())).make(
-        model.groups(params), {}
-    )
+    optimizer = rpm.train.Adam().for_run(1000).make(model.groups(params), {})
     state = optimizer.init(params)
     over_batch = case.family == "discrete"
 
@@ -62,21 +60,22 @@ def pieces_of(case: Case) -> list[Piece]:
         return optax.apply_updates(params, updates), state
 
     def loss(params: Any, batch: rpm.Batch, data: rpm.Data) -> jax.Array:
-        bound = model.minibatch_bound(params, batch) if over_batch else model.bound(params, batch, data)
-        return -jnp.mean(bound)
+        feed = rpm.feeds.minibatch() if over_batch else rpm.feeds.full()
+        terms, _ = rpm.model.batch_terms(model, params, batch, data, feed, ())
+        return -jnp.mean(terms.bound)
 
     def step(params: Any, state: Any, batch: rpm.Batch, data: rpm.Data) -> Any:
         return update(params, jax.grad(loss)(params, batch, data), state)
 
     def networks(params: Any, batch: rpm.Batch, data: rpm.Data) -> jax.Array:
-        of_batch = _total(model.factors(params, batch.views).natural)
+        of_batch = _total(model.recognise(params, batch).natural)
         return of_batch if over_batch else of_batch + _total_of_components(model, params, data)
 
-    held = jax.jit(model.factors)(params, batch.views if over_batch else data.views).natural
-    potentials = jax.jit(lambda p: model.factors(p, batch.views).conjugate())(params)
+    held = jax.jit(model.recognise)(params, batch if over_batch else data.all()).natural
+    potentials = jax.jit(lambda p: model.recognise(p, batch).conjugate())(params)
 
     def conditioned(prior_params: Any, potentials: Any) -> jax.Array:
-        posterior = model.prior_spec.apply(prior_params).condition(potentials)
+        posterior = model.prior.apply(prior_params).condition(potentials)
         return jnp.sum(posterior.log_normalizer) + _total(posterior.sites)
 
     return [
@@ -96,7 +95,7 @@ def _mixture(model: rpm.RPM, params: Any, held: Any, potentials: Any) -> Piece:
             return _total(normalizers.log_mixture(normalizers.ArrayComponents(held)))
 
         return Piece("mixture", jax.value_and_grad(exact), (held,))
-    prior = model.prior(params)
+    prior = model.prior_of(params)
     sites = jax.jit(lambda potentials: prior.condition(potentials).sites)(potentials)
     tilts = jax.tree.map(
         lambda leaf: jnp.repeat(leaf[:, None], held.batch_shape[1], 1), sites - prior.sites()
@@ -110,7 +109,7 @@ def _mixture(model: rpm.RPM, params: Any, held: Any, potentials: Any) -> Piece:
 
 def _total_of_components(model: rpm.RPM, params: Any, data: rpm.Data) -> jax.Array:
     """The networks on all data: block by block and, in the gradient, twice, where the model does so."""
-    components = model.mixture(params, data).components
+    components = model.mixture(params, rpm.feeds.Lazy(data)).components
     assert components is not None
     if not isinstance(components.natural, normalizers.Components):
         return _total(components.natural)

@@ -70,8 +70,9 @@ def bound(case: Case, model: rpm.RPM, params: dict, views: list[np.ndarray], ind
     def mean_bound(params: dict) -> jax.Array:
         batch = data.batch(jnp.asarray(index))
         if case.family == "discrete":
-            return jnp.mean(model.minibatch_bound(params, batch))
-        return jnp.mean(model.bound(params, batch, data))
+            terms, _ = rpm.model.batch_terms(model, params, batch, data, rpm.feeds.minibatch(), ())
+            return jnp.mean(terms.bound)
+        return jnp.mean(rpm.bound(model, params, batch, data))
 
     return float(mean_bound(params))
 

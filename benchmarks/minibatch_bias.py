@@ -38,18 +38,26 @@ def measure(
     fit = rpm.fit(model, data, key=jax.random.key(1), num_steps=num_steps)
     order = np.random.default_rng(0)
 
+    def step_of(feed: rpm.feeds.Feed, params: dict, state: Any, index: jax.Array) -> tuple[jax.Array, Any]:
+        terms, state = rpm.model.batch_terms(model, params, data.batch(index), data, feed, state)
+        return terms.bound, state
+
+    def state_of(feed: rpm.feeds.Feed) -> Any:
+        own = model.recognise(fit.params, data.batch(jnp.zeros(1, int)))
+        return feed.init(jax.random.key(0), own, data)
+
     @jax.jit
     def minibatch(index: jax.Array) -> jax.Array:
-        return jnp.mean(model.minibatch_bound(fit.params, data.batch(index)))
+        return jnp.mean(step_of(rpm.feeds.minibatch(), fit.params, (), index)[0])
 
     def queued(batch_size: int, length: int) -> np.ndarray:
-        queue = rpm.normalizers.queue(length)
+        queue = rpm.feeds.queue(length)
 
         @jax.jit
-        def step(state: rpm.normalizers.QueueState, index: jax.Array) -> tuple:
-            return model.queue_bound(fit.params, data.batch(index), queue, state)
+        def step(state: rpm.feeds.QueueState, index: jax.Array) -> tuple:
+            return step_of(queue, fit.params, state, index)
 
-        state = model.queue_init(fit.params, queue, data.batch(jnp.arange(batch_size)))
+        state = state_of(queue)
         values = []
         index = order.permutation(data.size)
         for start in range(0, data.size - batch_size + 1, batch_size):
@@ -58,23 +66,22 @@ def measure(
         return np.array(values[length // batch_size :])
 
     def drawn(batch_size: int, number: int) -> tuple[np.ndarray, float]:
-        subset = rpm.normalizers.random_subset(number)
+        subset = rpm.feeds.random_subset(number)
 
         @jax.jit
-        def step(params: dict, key: jax.Array, index: jax.Array) -> tuple:
-            key, others, weights = subset.draw(key, index, data.size)
+        def step(params: dict, state: Any, index: jax.Array) -> tuple:
+            def bound(params: dict) -> tuple[jax.Array, Any]:
+                bounds, following = step_of(subset, params, state, index)
+                return jnp.mean(bounds), following
 
-            def bound(params: dict) -> jax.Array:
-                batch = data.batch(index)
-                return jnp.mean(model.subset_bound(params, batch, data.batch(others), weights))
+            (value, following), gradient = jax.value_and_grad(bound, has_aux=True)(params)
+            return value, gradient, following
 
-            return *jax.value_and_grad(bound)(params), key
-
-        key, values, times = subset.init(jax.random.key(0)), [], []
+        state, values, times = state_of(subset), [], []
         for _ in range(repetitions):
             index = jnp.asarray(order.permutation(data.size)[:batch_size])
             start = time.perf_counter()
-            value, _, key = jax.block_until_ready(step(fit.params, key, index))
+            value, _, state = jax.block_until_ready(step(fit.params, state, index))
             times.append(time.perf_counter() - start)
             values.append(float(value))
         return np.array(values), 1e3 * float(np.median(times))

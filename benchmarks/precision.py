@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from benchmarks._report import Column, parser_of, print_table, require_at_least, write_report
+from benchmarks._report import Benchmark, Column, print_table
 from rpm_jax import expfam, priors
 
 FAMILY_COLUMNS = (
@@ -268,21 +268,11 @@ def measure_prior(words: str, prior: Any, potentials: Any) -> dict[str, Any]:
 
 def main(options: Sequence[str] | None = None) -> int:
     """Print the tables, and write them as JSON where asked."""
-    parser = parser_of("precision", __doc__)
-    parser.add_argument("--num-sites", type=int, nargs="*", default=[50, 400], help="T (default: 50 400)")
-    parser.add_argument(
-        "--bandwidths", type=float, nargs="+", default=[1e-2, 1, 32, 1e3, 1e4], help="(default: %(default)s)"
-    )
-    parser.add_argument(
-        "--precisions",
-        type=float,
-        nargs="+",
-        default=[1, 1e2, 1e3, 1e4, 1e5, 1e6],
-        help="(default: %(default)s)",
-    )
-    arguments = parser.parse_args(options)
-    require_at_least(parser, arguments, 1, "num_sites")
-    require_at_least(parser, arguments, 0, "bandwidths", "precisions")
+    benchmark = Benchmark("precision", __doc__)
+    benchmark.number("--num-sites", [50, 400], "T", none=True)
+    benchmark.number("--bandwidths", [1e-2, 1.0, 32.0, 1e3, 1e4], "of the kernel, times on [0, 1]", least=0)
+    benchmark.number("--precisions", [1.0, 1e2, 1e3, 1e4, 1e5, 1e6], "of the evidence at each time", least=0)
+    arguments = benchmark.parse(options)
     with jax.enable_x64(True):
         families = print_table(FAMILY_COLUMNS, (measure_family(*case) for case in members()))
         print()
@@ -298,7 +288,7 @@ def main(options: Sequence[str] | None = None) -> int:
         print()
         others = print_table(PRIOR_COLUMNS, (measure_prior(*case) for case in prior_cases()))
     content = {"families": families, "processes": processes, "priors": others}
-    return 0 if write_report(arguments, content) else 1
+    return 0 if benchmark.report(arguments, content) else 1
 
 
 if __name__ == "__main__":

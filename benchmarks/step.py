@@ -36,7 +36,7 @@ def measure(
     def run(params: dict, key: jax.Array) -> dict:
         def step(params: dict, key: jax.Array) -> tuple[dict, None]:
             batch = data.batch(jax.random.randint(key, (batch_size,), 0, num_sequences))
-            gradient = jax.grad(lambda p: -model.bound(p, batch, data).mean())(params)
+            gradient = jax.grad(lambda p: -rpm.bound(model, p, batch, data).mean())(params)
             return jax.tree.map(lambda p, g: p - 1e-5 * g, params, gradient), None
 
         return jax.lax.scan(step, params, jax.random.split(key, steps))[0]

@@ -57,6 +57,19 @@ class Adam:
         if not callable(self.schedule):
             require_choice("optimizer.schedule", self.schedule, SCHEDULES)
 
+    def for_run(
+        self, num_steps: int, frozen: tuple[str, ...] = (), alternation: Alternation | None = None
+    ) -> "AdamByGroup":
+        """The optimiser of a run of so many steps."""
+        rates = {**LEARNING_RATES, **dict(self.learning_rates)}
+        return AdamByGroup(
+            tuple(np.asarray(rate) for rate in rates.values()),
+            np.asarray(num_steps),
+            self.schedule,
+            frozen,
+            alternation,
+        )
+
 
 @record
 class AdamByGroup:
@@ -123,14 +136,7 @@ def for_run(
     optimizer = Adam() if optimizer is None else optimizer
     if not isinstance(optimizer, Adam):
         return GivenOptimizer(optimizer, frozen, alternation)
-    rates = {**LEARNING_RATES, **dict(optimizer.learning_rates)}
-    return AdamByGroup(
-        tuple(np.asarray(rate) for rate in rates.values()),
-        np.asarray(num_steps),
-        optimizer.schedule,
-        frozen,
-        alternation,
-    )
+    return optimizer.for_run(num_steps, frozen, alternation)
 
 
 def _by_group(

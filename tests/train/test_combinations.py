@@ -4,13 +4,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from rpm_jax.train._engine import Steps, draw_batch
+from rpm_jax.train._losses import BoundLoss, MatchAuxiliary, MatchPosterior
 from support import two_views
 
 import rpm_jax as rpm
 from rpm_jax.expfam import DiagonalGaussian
 from rpm_jax.networks import MLP, PointwiseMLP, concatenated, stacked
-from rpm_jax.train._engine import Steps, draw_batch
-from rpm_jax.train._losses import BoundLoss, MatchAuxiliary, MatchPosterior
 from rpm_jax.train._optimizer import GivenOptimizer
 
 KEY = jax.random.key(0)
