@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from support import bound, init
 
 import rpm_jax as rpm
 from rpm_jax.expfam import DiagonalGaussian
@@ -41,30 +42,30 @@ MODEL = rpm.ImplicitRPM(PRIOR, FACTORS, marginals=[log_normal, log_normal])
 
 @pytest.fixture(scope="module")
 def params():
-    return jax.jit(MODEL.init)(KEY, rpm.as_data(VIEWS))
+    return init(MODEL, KEY, rpm.as_data(VIEWS))
 
 
 def test_formulas(params):
     """Ratio, density, posterior, penalty and bound by their definitions."""
     data = rpm.as_data(VIEWS)
-    prior = MODEL.prior(params)
-    natural = jax.jit(lambda params: MODEL.factors(params, data.views).natural)(params)
+    prior = MODEL.prior_of(params)
+    natural = jax.jit(lambda params: MODEL.recognise(params, data.all()).natural)(params)
     ratio = jax.jit(implicit_log_likelihood)(prior, natural)
     np.testing.assert_allclose(MODEL.log_ratio(params, VIEWS), ratio, rtol=1e-12, atol=1e-14)
     marginals = log_normal(VIEWS[0][:, 0]) + log_normal(VIEWS[1][:, 0])
     np.testing.assert_allclose(MODEL.log_density(params, VIEWS), ratio + marginals, rtol=1e-12, atol=1e-14)
-    posterior = MODEL.posterior(params, VIEWS)
+    posterior = rpm.inference.posterior(rpm.Fitted(MODEL, params, VIEWS))
     want = (natural.sum(-2) - prior.sites()).mean()
     np.testing.assert_allclose(posterior.mean, want, rtol=1e-10)
     model = rpm.ImplicitRPM(PRIOR, FACTORS, integral_weight=2.0, penalty_weight=3.0)
     batch = data.batch(jnp.arange(5))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        integral = model.integral(params, VIEWS, KEY).value
+        integral = rpm.diagnostics.integral(rpm.Fitted(model, params, VIEWS), KEY).value
     want = ratio[:5] - 2 * (integral - 1) - 3 * moment_penalty(prior, natural)
-    np.testing.assert_allclose(jax.jit(model.bound)(params, batch, data), want, rtol=1e-9)
+    np.testing.assert_allclose(bound(model, params, batch, data), want, rtol=1e-9)
     plain = rpm.ImplicitRPM(PRIOR, FACTORS, integral_weight=0.0)
-    np.testing.assert_allclose(jax.jit(plain.bound)(params, batch, data), ratio[:5], rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(bound(plain, params, batch, data), ratio[:5], rtol=1e-12, atol=1e-14)
     assert isinstance(MODEL, Model)
 
 
@@ -98,10 +99,12 @@ def test_missing_views(params):
     ratio = log_ratio(params, data)
     np.testing.assert_allclose(ratio[:3], 0.0, atol=1e-12)
     np.testing.assert_allclose(ratio[3:], log_ratio(params, VIEWS)[3:], rtol=1e-12)
-    first = jax.jit(lambda views: MODEL.factors(params, views).natural[:3, 0].mean())(
+    first = jax.jit(lambda views: MODEL.recognise(params, rpm.as_data(views).all()).natural[:3, 0].mean())(
         rpm.as_data(VIEWS).views
     )
-    np.testing.assert_allclose(MODEL.posterior(params, data).mean[:3], first, rtol=1e-10)
+    np.testing.assert_allclose(
+        rpm.inference.posterior(rpm.Fitted(MODEL, params, data)).mean[:3], first, rtol=1e-10
+    )
     with pytest.raises(ValueError, match="views must be complete here"):
         MODEL.log_density(params, data)
 
@@ -122,9 +125,11 @@ def test_steps_take_new_combinations(params):
 
         @jax.jit
         def expected(source, key):
-            natural = MODEL.factors(params, source.views).natural
+            natural = MODEL.recognise(params, source.all()).natural
             weights = source.log_weights
-            integral = implicit_integral(MODEL.prior(params), natural, key, log_weights=weights, num_shifts=4)
+            integral = implicit_integral(
+                MODEL.prior_of(params), natural, key, log_weights=weights, num_shifts=4
+            )
             return integral.value - 1.0 - jnp.mean(MODEL.log_ratio(params, batch.views))
 
         np.testing.assert_allclose(first, expected(source, key), rtol=1e-10)
@@ -144,7 +149,7 @@ def test_copula():
     fit = rpm.fit(model, views, key=KEY, num_steps=2000, batch_size=250, components="batch")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        integral = model.integral(fit.params, others, KEY)
+        integral = rpm.diagnostics.integral(rpm.Fitted(model, fit.params, others), KEY)
     assert abs(integral.value - 1.0) < 0.03
     held_out = model.log_ratio(fit.params, others).mean() - integral.log_value
     assert abs(held_out - pair.mutual_information()) < 0.1 * pair.mutual_information()
@@ -195,7 +200,7 @@ def test_fits(loss, tolerance):
     assert divergence < 0.05  # Independent marginals: −½ log(1 − 0.8²) = 0.51
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        estimate = MODEL.integral(fit.params, gaussian_views(1, 4000), KEY)
+        estimate = rpm.diagnostics.integral(rpm.Fitted(MODEL, fit.params, gaussian_views(1, 4000)), KEY)
     assert abs(estimate.value - integral) < 4 * estimate.standard_error + 0.02
     assert any("not normalised" in str(w.message) for w in caught) == bool(estimate.deviates)
 
@@ -204,13 +209,15 @@ def test_warns_where_it_is_no_density(params):
     """Factors that all say the same, certainly and wrongly."""
     prior = jax.tree.map(lambda leaf: leaf - 3.0, params["prior"])
     with pytest.warns(UserWarning, match="the implicit model is not normalised: ∫ p\\(x\\) dx is"):
-        MODEL.integral({**params, "prior": prior}, VIEWS, KEY)
+        rpm.diagnostics.integral(rpm.Fitted(MODEL, {**params, "prior": prior}, VIEWS), KEY)
 
 
 def test_parameters_serve_an_rpm(params):
     model = rpm.RPM(PRIOR, FACTORS)
-    got = model.posterior(params, VIEWS)
-    np.testing.assert_allclose(got.mean, MODEL.posterior(params, VIEWS).mean, rtol=1e-10)
+    got = rpm.inference.posterior(rpm.Fitted(model, params, VIEWS))
+    np.testing.assert_allclose(
+        got.mean, rpm.inference.posterior(rpm.Fitted(MODEL, params, VIEWS)).mean, rtol=1e-10
+    )
 
 
 @pytest.mark.slow
@@ -275,19 +282,19 @@ def test_unnormalised_factors():
     @jax.jit
     def both():
         params = model.init(KEY, data)
-        prior, own = model.prior(params), model.factors(params, data.views)
+        prior, own = model.prior_of(params), model.recognise(params, data.all())
         ratio = implicit_log_likelihood(prior, own.natural, log_scale=own.log_scale)
         integral = implicit_integral(
             prior, own.natural, KEY, log_scale=own.log_scale, num_blocks=20, num_shifts=4
         )
-        bound = model.bound(params, data.batch(jnp.arange(12)), data, key=KEY)
+        bound = rpm.bound(model, params, data.batch(jnp.arange(12)), data, key=KEY)
         scores = score_matching(lambda views: model.log_density(params, views), data.views)
         return params, (bound, model.score_matching(params, data.views)), (ratio - integral.value + 1, scores)
 
     params, got, expected = both()
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9), got, expected)
-    error = model.log_partition_error(params, data)
-    own = model.factors(params, data.views)
+    error = rpm.diagnostics.log_partition_error(rpm.Fitted(model, params, data))
+    own = model.recognise(params, data.all())
     difference = -own.log_scale - own.natural.log_partition()
     np.testing.assert_allclose(error.mean, difference.mean(0), rtol=1e-10)
     penalised = rpm.ImplicitRPM(PRIOR, factors, penalty_weight=1.0)

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from support import COVARIANCE, two_views
+from support import COVARIANCE, bound, init, two_views
 
 import rpm_jax as rpm
 from rpm_jax.expfam import KnownCovarianceGaussian
@@ -34,17 +34,17 @@ MODELS = {
 def case(request):
     model, views = MODELS[request.param]
     data = rpm.as_data(views, log_weights=WEIGHTS)
-    return model, data, jax.jit(model.init)(KEY, data)
+    return model, data, init(model, KEY, data)
 
 
 def bounds(model, params, data):
-    return jax.jit(model.bound)(params, data.batch(jnp.arange(SIZE)), data)
+    return bound(model, params, data.batch(jnp.arange(SIZE)), data)
 
 
 def test_queue(case):
     """With all data in batch and queue, F is that over all data."""
     model, data, params = case
-    queue = rpm.normalizers.queue(8)
+    queue = rpm.feeds.queue(8)
     batches = [data.batch(jnp.arange(i, i + 4)) for i in (0, 4, 8)]
     state = model.queue_init(params, queue, batches[0])
     for i, batch in enumerate(batches):
@@ -65,9 +65,13 @@ def test_blocks_and_streams(case, monkeypatch):
 
     def everything():
         jax.clear_caches()  # the limits are read while tracing
-        mean = jax.value_and_grad(lambda p: jnp.mean(model.bound(p, data.batch(jnp.arange(5)), data)))
-        evaluated = model.evaluate(params, data, data=data)
-        return *jax.jit(mean)(params), evaluated, model.posterior(params, data).mean
+        mean = jax.value_and_grad(lambda p: jnp.mean(rpm.bound(model, p, data.batch(jnp.arange(5)), data)))
+        evaluated = rpm.inference.evaluate(rpm.Fitted(model, params, data), data)
+        return (
+            *jax.jit(mean)(params),
+            evaluated,
+            rpm.inference.posterior(rpm.Fitted(model, params, data)).mean,
+        )
 
     expected = everything()
     monkeypatch.setattr(_blocks, "BLOCK_INPUTS", 5 * sum(view[0].size for view in data.views))
@@ -79,7 +83,7 @@ def test_blocks_and_streams(case, monkeypatch):
             np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
 
 
-@pytest.mark.parametrize("components", [rpm.normalizers.queue(6), rpm.normalizers.random_subset(5)], ids=str)
+@pytest.mark.parametrize("components", [rpm.feeds.queue(6), rpm.feeds.random_subset(5)], ids=str)
 def test_fit(case, components):
     model, data, _ = case
     options = {"num_steps": 40, "batch_size": 4, "learning_rates": {"networks": 0.05}}
