@@ -241,19 +241,21 @@ def test_importance_weighted_training():
     """The fit rises by the exact likelihood, and the loss is minus the estimate."""
     own, data = model(), rpm.as_data(TRAIN)
     loss = rpm.train.ImportanceWeighted(own, num_samples=8)
-    fit = rpm.fit(own, data, key=KEY, num_steps=60, loss=loss, params=params(), batch_size=12)
+    fit = rpm.fit(own, data, key=KEY, num_steps=60, objective=loss, params=params(), batch_size=12)
     before = rpm.diagnostics.log_density_ratio(rpm.Fitted(own, params(), data), data, method="quadrature")
     after = rpm.diagnostics.log_density_ratio(rpm.Fitted(own, fit.params, data), data, method="quadrature")
     assert np.mean(after) > np.mean(before) + 0.05
     many = rpm.train.ImportanceWeighted(own, num_samples=10_000)
-    value, _ = jax.jit(many.step)(params(), data.batch(jnp.arange(12)), data, KEY)
+    value = jax.jit(many)(params(), data.batch(jnp.arange(12)), data, KEY)
     assert abs(-value - np.mean(before)) < 0.03
 
 
 def test_errors():
     own, p = model(), params()
-    with pytest.raises(ValueError, match=r"pass data=\.\.\."):
-        rpm.diagnostics.log_likelihood_estimate(rpm.Fitted(own, p, NEW), NEW, KEY)
+    implicit = rpm.Fitted(rpm.ImplicitRPM(own.prior, own.factors), p, TRAIN)
+    for question in (rpm.diagnostics.log_likelihood_estimate, rpm.diagnostics.bound_gap):
+        with pytest.raises(TypeError, match="is not defined for ImplicitRPM, which has no evidence"):
+            question(implicit, NEW, KEY)
     with pytest.raises(ValueError, match="key: method='estimate' draws latents"):
         rpm.diagnostics.log_density_ratio(rpm.Fitted(own, p, TRAIN), NEW, method="estimate")
     with pytest.raises(ValueError, match="method must be"):

@@ -6,10 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from support import bound, init, minibatch_bound
+from support import bound, feed_bound, feed_state, init, minibatch_bound
 
 import rpm_jax as rpm
 from rpm_jax import objectives
+from rpm_jax._record import record
 from rpm_jax.expfam import Categorical, DiagonalGaussian
 from rpm_jax.factors import Recognition, per_view
 from rpm_jax.model import _blocks
@@ -38,6 +39,7 @@ MODEL = rpm.RPM(PRIOR, per_view(MLP((4,))))
 PARAMS = MODEL.init(KEY, DATA)
 
 
+@record
 class Given:
     """The views are the logits."""
 
@@ -53,7 +55,9 @@ def test_defaults_are_exact():
     assert isinstance(MODEL.posterior, type(rpm.posteriors.exact()))
     assert isinstance(MODEL.auxiliary, type(rpm.auxiliaries.exact()))
     gaussian = rpm.priors.static(DiagonalGaussian(np.zeros(1), -0.5 * np.ones(1)))
-    assert not rpm.RPM(gaussian, per_view(MLP((4,)))).one_hot
+    assert not rpm.RPM(gaussian, per_view(MLP((4,)))).is_exact
+    assert MODEL.is_exact
+    assert MODEL.needs_mixture
     for arguments in ((rpm.posteriors.exact(), None), (None, rpm.auxiliaries.exact())):
         with pytest.raises(ValueError, match=r"exact\(\) needs a prior whose sites have one-hot statistics"):
             rpm.RPM(gaussian, per_view(MLP((4,))), *arguments)
@@ -115,46 +119,36 @@ def test_posteriors_of_single_views(by_hand):
         rpm.inference.log_ratios(rpm.Fitted(gaussian, {}, DATA), VIEWS)
 
 
-def test_new_data_need_the_old():
-    with pytest.raises(ValueError, match="F_j with mixture='train' is made of the data of the fit"):
-        rpm.inference.infer(rpm.Fitted(MODEL, PARAMS, VIEWS), VIEWS)
-
-
 def test_networks_in_blocks(monkeypatch):
     """Five data at a time, the last block smaller: value and gradient as with all at once."""
-
-    def value(params):
-        return rpm.bound(MODEL, params, EVERYTHING, DATA).mean()
-
-    expected = jax.jit(jax.value_and_grad(value))(PARAMS)
-    posterior = rpm.inference.posterior(rpm.Fitted(MODEL, PARAMS, DATA)).sites.probabilities
-    monkeypatch.setattr(_blocks, "BLOCK_INPUTS", 5 * 4)
-    assert _blocks.block_size(DATA.views) == 5
-    got = jax.jit(jax.value_and_grad(value))(PARAMS)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-12), got, expected)
-    other = rpm.RPM(PRIOR, per_view(MLP((4,))))
-    np.testing.assert_allclose(
-        rpm.inference.posterior(rpm.Fitted(other, PARAMS, DATA)).sites.probabilities, posterior, atol=1e-12
-    )
-    np.testing.assert_allclose(rpm.model.mean_bound(other, PARAMS, DATA, DATA), expected[0], rtol=1e-12)
     mask = np.random.default_rng(0).random((DATA.size, 2)) < 0.7
     masked = rpm.as_data(VIEWS, mask)
-    in_blocks = jax.jit(lambda: rpm.bound(other, PARAMS, EVERYTHING, masked))()
+
+    def everything():
+        jax.clear_caches()  # the limits are read while tracing
+        value = jax.value_and_grad(lambda params: rpm.bound(MODEL, params, EVERYTHING, DATA).mean())
+        posterior = rpm.inference.posterior(rpm.Fitted(MODEL, PARAMS, DATA)).sites.probabilities
+        mean = rpm.model.mean_bound(MODEL, PARAMS, DATA, DATA)
+        return jax.jit(value)(PARAMS), posterior, mean, bound(MODEL, PARAMS, EVERYTHING, masked)
+
+    expected = everything()
+    monkeypatch.setattr(_blocks, "BLOCK_INPUTS", 5 * 4)
+    assert _blocks.block_size(DATA.views) == 5
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-12), everything(), expected)
     monkeypatch.undo()
-    at_once = jax.jit(lambda: rpm.bound(other, PARAMS, EVERYTHING, masked))()
-    np.testing.assert_allclose(in_blocks, at_once, rtol=1e-12)
+    jax.clear_caches()
 
 
 def test_minibatch_and_all_data():
     """Over a batch that holds all data the approximation is none; F over part of them is another."""
-    exact = rpm.bound(MODEL, PARAMS, EVERYTHING, DATA)
-    np.testing.assert_allclose(minibatch_bound(MODEL, PARAMS, EVERYTHING), exact, rtol=1e-12)
+    exact = bound(MODEL, PARAMS, EVERYTHING, DATA)
+    np.testing.assert_allclose(minibatch_bound(MODEL, PARAMS, EVERYTHING, DATA), exact, rtol=1e-12)
     batch = DATA.batch(jnp.arange(5))
-    want = rpm.bound(MODEL, PARAMS, batch, rpm.Data(batch.views))
-    np.testing.assert_allclose(minibatch_bound(MODEL, PARAMS, batch), want, rtol=1e-12)
-    weights = jax.nn.log_softmax(jnp.arange(5.0))
-    want = rpm.bound(MODEL, PARAMS, batch, rpm.Data(batch.views, None, weights))
-    np.testing.assert_allclose(minibatch_bound(MODEL, PARAMS, batch, weights), want, rtol=1e-12)
+    want = bound(MODEL, PARAMS, batch, rpm.Data(batch.views))
+    np.testing.assert_allclose(minibatch_bound(MODEL, PARAMS, batch, DATA), want, rtol=1e-12)
+    weighted = rpm.as_data(VIEWS, None, np.arange(12.0))
+    want = bound(MODEL, PARAMS, batch, rpm.Data(batch.views, None, jax.nn.log_softmax(jnp.arange(5.0))))
+    np.testing.assert_allclose(minibatch_bound(MODEL, PARAMS, batch, weighted), want, rtol=1e-12)
 
 
 def test_minibatch_bias():
@@ -170,7 +164,7 @@ def test_minibatch_bias():
 
     @jax.jit
     def mean_value(index):
-        return jax.vmap(lambda i: minibatch_bound(model, params, data.batch(i)).mean())(index).mean()
+        return jax.vmap(lambda i: minibatch_bound(model, params, data.batch(i), data).mean())(index).mean()
 
     bias = []
     for size in (4, 16, 64):
@@ -188,14 +182,14 @@ def test_queue_holds_the_last_components():
     @jax.jit
     def step(params, batch, state):
         def value(params):
-            bound, after = MODEL.queue_bound(params, batch, queue, state)
-            return bound.mean(), (bound, after)
+            each, after = feed_bound(MODEL, params, batch, DATA, queue, state)
+            return each.mean(), (each, after)
 
-        (mean, (bound, after)), slope = jax.value_and_grad(value, has_aux=True)(params)
-        return bound, after, mean, slope
+        (mean, (each, after)), slope = jax.value_and_grad(value, has_aux=True)(params)
+        return each, after, mean, slope
 
-    bound, state, *_ = step(PARAMS, first, MODEL.queue_init(PARAMS, queue, first))
-    np.testing.assert_allclose(bound, minibatch_bound(MODEL, PARAMS, first), rtol=1e-12)
+    each, state, *_ = step(PARAMS, first, feed_state(MODEL, PARAMS, DATA, queue))
+    np.testing.assert_allclose(each, minibatch_bound(MODEL, PARAMS, first, DATA), rtol=1e-12)
     _, state, *_ = step(PARAMS, second, state)
     _, state, got, slope = step(PARAMS, third, state)
     np.testing.assert_allclose(got, rpm.bound(MODEL, PARAMS, third, DATA).mean(), rtol=1e-12)
@@ -214,7 +208,7 @@ def test_queue_holds_the_last_components():
 
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-12), slope, expected(PARAMS))
     # The third batch took the place of the first.
-    held = np.sort(np.asarray(state.natural.logits[:, 0, 0, 0]))
+    held = np.sort(np.asarray(state.factors.natural.logits[:, 0, 0, 0]))
     logits = MODEL.recognise(PARAMS, DATA.all()).natural.logits[4:, 0, 0, 0]
     np.testing.assert_allclose(held, np.sort(logits), atol=1e-12)
 
@@ -229,11 +223,11 @@ def test_queue_of_masked_and_weighted_unnormalised_gaussians():
     data = rpm.as_data(VIEWS, mask, weights)
     params = init(model, KEY, data)
     queue = rpm.feeds.queue(6)
-    state = model.queue_init(params, queue, data.batch(jnp.arange(6)))
-    _, state = model.queue_bound(params, data.batch(jnp.arange(6)), queue, state, weights[:6])
+    state = feed_state(model, params, data, queue)
+    _, state = feed_bound(model, params, data.batch(jnp.arange(6)), data, queue, state)
     batch = data.batch(jnp.arange(6, 12))
-    bound, _ = model.queue_bound(params, batch, queue, state, weights[6:])
-    np.testing.assert_allclose(bound, bound(model, params, batch, data), rtol=1e-10)
+    got, _ = feed_bound(model, params, batch, data, queue, state)
+    np.testing.assert_allclose(got, bound(model, params, batch, data), rtol=1e-10)
 
 
 def test_em_gradient_is_the_gradient_of_the_likelihood():
@@ -259,17 +253,17 @@ def test_other_posteriors_lie_below(posterior):
     likelihood = bound(MODEL, {**params, "posterior": {}}, EVERYTHING, DATA)
     got = bound(model, params, EVERYTHING, DATA)
     if posterior == "saturated":  # its rows start at the exact potentials
-        np.testing.assert_allclose(bound, likelihood, rtol=1e-10)
+        np.testing.assert_allclose(got, likelihood, rtol=1e-10)
         return
-    assert np.all(bound < likelihood)
+    assert np.all(got < likelihood)
     factors, prior = model.recognise(params, DATA.all()).natural, model.prior_of(params)
     if posterior == "conjugate":
         potentials = objectives.conjugate_potentials(factors, prior.sites())
         want = jax.jit(objectives.free_energy)(prior, factors, factors, potentials=potentials)
         # The conjugate potentials of unnormalised logits differ by a constant.
-        np.testing.assert_allclose(bound, want, rtol=1e-10)
+        np.testing.assert_allclose(got, want, rtol=1e-10)
         inner = rpm.RPM(PRIOR, per_view(MLP((4,))), strategy, rpm.auxiliaries.posterior())
-        assert np.all(bound(inner, params, EVERYTHING, DATA) <= bound + 1e-12)
+        assert np.all(bound(inner, params, EVERYTHING, DATA) <= got + 1e-12)
 
 
 @pytest.mark.parametrize("kind", ["normalised", "scaled", "unnormalised"])
@@ -325,7 +319,7 @@ def test_hidden_markov_model_with_pooled_mixtures():
     data = rpm.Data((jnp.asarray(ref["logits"])[None],))
     params = {"prior": {}, "factors": {}, "posterior": {}, "auxiliary": {}}
     got = bound(model, params, data.batch(jnp.arange(1)), data)
-    np.testing.assert_allclose(bound, ref["free_energy"], rtol=1e-10)
+    np.testing.assert_allclose(got, ref["free_energy"], rtol=1e-10)
     posterior = rpm.inference.posterior(rpm.Fitted(model, params, data))
     np.testing.assert_allclose(posterior.sites.probabilities[0], ref["marginals"], atol=1e-10)
     np.testing.assert_allclose(posterior.pairwise()[0], ref["pairwise"], atol=1e-10)
@@ -401,7 +395,11 @@ def test_what_has_no_closed_form():
         rpm.train.maximise_prior(model, perturbation=1.5)
 
 
-@pytest.mark.parametrize("components", ["data", "batch", rpm.feeds.queue(16)], ids=str)
+@pytest.mark.parametrize(
+    "components",
+    [rpm.feeds.full(), rpm.feeds.minibatch(), rpm.feeds.queue(16), rpm.feeds.random_subset(8)],
+    ids=str,
+)
 def test_fits_with_every_kind_of_components(components):
     data = rpm.as_data(clustered_views(size=40))
     start = MODEL.init(KEY, data)
@@ -409,17 +407,16 @@ def test_fits_with_every_kind_of_components(components):
     assert rpm.model.mean_bound(MODEL, start, data, data) + 0.1 < fit.bound <= np.log(STATES)
 
 
-def test_options_that_do_not_go_together():
-    queue = rpm.feeds.queue(16)
-    with pytest.raises(ValueError, match="em=True does not go together with a queue"):
-        rpm.fit(MODEL, VIEWS, key=KEY, num_steps=1, em=True, components=queue)
-    with pytest.raises(ValueError, match=r"components .*must be one of 'data', 'batch', got 'queue'"):
-        rpm.fit(MODEL, VIEWS, key=KEY, num_steps=1, components="queue")
+def test_what_is_no_feed():
     with pytest.raises(ValueError, match="length must be a positive integer, got 0"):
         rpm.feeds.queue(0)
+    with pytest.raises(ValueError, match="size must be a positive integer, got 0"):
+        rpm.feeds.random_subset(0)
+    with pytest.raises(TypeError, match=r"components .*got 'queue'"):
+        rpm.fit(MODEL, VIEWS, key=KEY, num_steps=1, components="queue")
     local = rpm.LocalLatentRPM(PRIOR, per_view(MLP((4,))), num_local_states=2)
-    with pytest.raises(TypeError, match=r"need an rpm_jax\.RPM as the model, got LocalLatentRPM"):
-        rpm.fit(local, VIEWS, key=KEY, num_steps=1, components=queue)
+    with pytest.raises(TypeError, match=r"a LocalLatentRPM normalises the weights α over its components"):
+        rpm.fit(local, VIEWS, key=KEY, num_steps=1, components=rpm.feeds.queue(16))
 
 
 @pytest.mark.slow

@@ -69,11 +69,11 @@ def test_fits_use_them():
     fit = rpm.fit(model, COUNTS, **options)
     seen = []
 
-    def loss(params, batch, data):
+    def loss(params, batch, data, key):
         seen.append(data.distinct)
         return -rpm.bound(model, params, batch, data._replace(distinct=None)).mean()
 
-    plain = rpm.fit(model, COUNTS, loss=loss, **options)
+    plain = rpm.fit(model, COUNTS, objective=loss, **options)
     assert all(values is not None for values in seen)
     np.testing.assert_allclose(fit.history.train, plain.history.train, rtol=1e-10)
 

@@ -18,7 +18,7 @@ from rpm_jax.objectives import (
     moment_penalty,
     score_matching,
 )
-from rpm_jax.train import ImplicitLikelihood, ScoreMatching, SlicedScoreMatching
+from rpm_jax.train import ScoreMatching, SlicedScoreMatching
 
 COMPILE_QUICKLY = True
 KEY = jax.random.key(0)
@@ -109,31 +109,32 @@ def test_missing_views(params):
         MODEL.log_density(params, data)
 
 
-def test_steps_take_new_combinations(params):
+@pytest.mark.parametrize("feed", [rpm.feeds.full(), rpm.feeds.minibatch()], ids=str)
+def test_steps_take_new_combinations(params, feed):
     """The loss of a fit: bounds with another key in every step, over all data or the batch."""
     data = rpm.as_data(VIEWS, log_weights=np.linspace(-1.0, 0.0, 400))
     batch = data.batch(jnp.arange(0, 200, 2))
-    for minibatch in (False, True):
-        loss = ImplicitLikelihood(MODEL, minibatch)
-        step = jax.jit(lambda memory, loss=loss: loss.step(params, batch, data, memory))
-        memory = loss.init_memory(params, batch, data, KEY)
-        first, following = step(memory)
-        source = data
-        if minibatch:
-            source = rpm.Data(batch.views, None, jax.nn.log_softmax(data.log_weights[batch.index]))
-        key = jax.random.split(memory)[0]
+    source = data
+    if feed == rpm.feeds.minibatch():
+        source = rpm.Data(batch.views, None, jax.nn.log_softmax(data.log_weights[batch.index]))
 
-        @jax.jit
-        def expected(source, key):
-            natural = MODEL.recognise(params, source.all()).natural
-            weights = source.log_weights
-            integral = implicit_integral(
-                MODEL.prior_of(params), natural, key, log_weights=weights, num_shifts=4
-            )
-            return integral.value - 1.0 - jnp.mean(MODEL.log_ratio(params, batch.views))
+    @jax.jit
+    def both(key):
+        terms, _ = rpm.model.batch_terms(MODEL, params, batch, data, feed, (), key=key)
+        natural = MODEL.recognise(params, source.all()).natural
+        prior, weights = MODEL.prior_of(params), source.log_weights
+        integral = implicit_integral(prior, natural, key, log_weights=weights, num_shifts=4)
+        return terms.bound, MODEL.log_ratio(params, batch.views) - integral.value + 1.0
 
-        np.testing.assert_allclose(first, expected(source, key), rtol=1e-10)
-        assert step(following)[0] != first
+    first, following = both(KEY), both(jax.random.key(1))
+    np.testing.assert_allclose(*first, rtol=1e-10)
+    assert np.all(first[0] != following[0])
+
+
+def test_feeds_that_have_no_integral():
+    for components in (rpm.feeds.queue(4), rpm.feeds.random_subset(4)):
+        with pytest.raises(TypeError, match="an ImplicitRPM has no mixtures; its integral is estimated"):
+            rpm.fit(MODEL, VIEWS, key=KEY, num_steps=1, components=components)
 
 
 @pytest.mark.slow
@@ -146,7 +147,7 @@ def test_copula():
     views, others = pair.sample(KEY, (1000,)), pair.sample(jax.random.key(1), (5000,))
     factors = rpm.factors.per_view(rpm.networks.MLP((10, 10), activation=nn.tanh))
     model = rpm.ImplicitRPM(PRIOR, factors, [pair.view(0), pair.view(1)])
-    fit = rpm.fit(model, views, key=KEY, num_steps=2000, batch_size=250, components="batch")
+    fit = rpm.fit(model, views, key=KEY, num_steps=2000, batch_size=250, components=rpm.feeds.minibatch())
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         integral = rpm.diagnostics.integral(rpm.Fitted(model, fit.params, others), KEY)
@@ -159,13 +160,9 @@ def test_copula():
 
 def test_sliced_steps_take_new_projections(params):
     loss, data = SlicedScoreMatching(MODEL), rpm.as_data(VIEWS)
-    batch = data.batch(jnp.arange(5))
-    step = jax.jit(lambda memory: loss.step(params, batch, data, memory))
-    first, memory = step(loss.init_memory(params, batch, data, KEY))
-    second, _ = step(memory)
-    again, _ = step(loss.init_memory(params, batch, data, KEY))
-    assert first == again
-    assert first != second
+    step = jax.jit(lambda key: loss(params, data.batch(jnp.arange(5)), data, key))
+    assert step(KEY) == step(KEY)
+    assert step(KEY) != step(jax.random.key(1))
 
 
 def grid_integral(params):
@@ -193,7 +190,7 @@ def test_fits(loss, tolerance):
     """A correlated pair of Gaussians, for whose density the model is rich enough."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        fit = rpm.fit(MODEL, VIEWS, key=KEY, num_steps=600, batch_size=100, loss=loss)
+        fit = rpm.fit(MODEL, VIEWS, key=KEY, num_steps=600, batch_size=100, objective=loss)
     assert fit.history.skipped == 0
     integral, divergence = grid_integral(fit.params)
     assert abs(integral - 1.0) < tolerance
@@ -287,7 +284,9 @@ def test_unnormalised_factors():
         integral = implicit_integral(
             prior, own.natural, KEY, log_scale=own.log_scale, num_blocks=20, num_shifts=4
         )
-        bound = rpm.bound(model, params, data.batch(jnp.arange(12)), data, key=KEY)
+        mixture = model.mixture(params, rpm.feeds.Lazy(data), KEY)
+        inferred = model.infer(params, data.all(), own, mixture)
+        bound = model.terms(params, data.all(), own, mixture, inferred).bound
         scores = score_matching(lambda views: model.log_density(params, views), data.views)
         return params, (bound, model.score_matching(params, data.views)), (ratio - integral.value + 1, scores)
 
@@ -299,15 +298,4 @@ def test_unnormalised_factors():
     np.testing.assert_allclose(error.mean, difference.mean(0), rtol=1e-10)
     penalised = rpm.ImplicitRPM(PRIOR, factors, penalty_weight=1.0)
     with pytest.raises(ValueError, match=r"penalty_weight must be 0 for unnormalised factors.* got 1\.0"):
-        jax.eval_shape(penalised.bound, params, data.batch(jnp.arange(12)), data)
-
-
-def test_draws_of_every_loss_differ_by_the_key_of_the_fit(params):
-    """Seeds of a sweep have combinations and projections of their own."""
-    data = rpm.as_data(VIEWS)
-    batch = data.batch(jnp.arange(5))
-    for loss in (ImplicitLikelihood(MODEL), SlicedScoreMatching(MODEL)):
-        keys = [loss.init_memory(params, batch, data, jax.random.key(seed)) for seed in (0, 1, 1)]
-        first, second, again = (jax.random.key_data(key).tolist() for key in keys)
-        assert first != second
-        assert second == again
+        bound(penalised, params, data.all(), data)

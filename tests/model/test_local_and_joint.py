@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from support import bound, init
+from support import bound, init, minibatch_bound, recognise
 
 import rpm_jax as rpm
 from rpm_jax import objectives
@@ -36,18 +36,17 @@ def test_local_bound_by_its_objective():
 
     @jax.jit
     def expected(params):
-        factors, weights = LOCAL._factors(params, DATA.views)
+        factors, weights = LOCAL.recognise(params, EVERYTHING)
         assert factors.logits.shape == (6, 2, 1, 2, 3)
         local = Categorical(params["local_priors"])
         prior = LOCAL.prior.apply(params["prior"])
         return objectives.local_latents(prior, factors, weights, local, factors, weights)
 
     want = expected(params)
-    got = bound(LOCAL, params, EVERYTHING, DATA)
-    minibatch = jax.jit(LOCAL.minibatch_bound)(params, EVERYTHING)
-    for got in (bound, minibatch):
+    full = bound(LOCAL, params, EVERYTHING, DATA)
+    for got in (full, minibatch_bound(LOCAL, params, EVERYTHING, DATA)):
         np.testing.assert_allclose(got, want.log_likelihood, rtol=1e-12)
-    got = rpm.inference.infer(rpm.Fitted(LOCAL, params, DATA), DATA)
+    got = rpm.inference.infer_all(rpm.Fitted(LOCAL, params, DATA), DATA)
     np.testing.assert_allclose(
         got.local_posteriors.probabilities, want.local_posteriors.probabilities, atol=1e-12
     )
@@ -57,7 +56,7 @@ def test_one_local_state_is_no_local_latent():
     """With L = 1 the likelihood is that of an RPM, up to the empirical marginals 1/N of each view."""
     model = rpm.LocalLatentRPM(PRIOR, per_view(MLP((4,))), num_local_states=1)
     params = init(model, KEY, DATA)
-    factors, _ = jax.jit(model._factors)(params, DATA.views)
+    factors, _ = recognise(model, params, EVERYTHING)
     plain = Categorical(factors.logits[..., 0, :])
     prior = model.prior.apply(params["prior"])
     want = jax.jit(objectives.exact_log_likelihood)(prior, plain, plain) - 2 * np.log(6)
@@ -68,7 +67,7 @@ def test_different_numbers_of_local_states():
     """A view with fewer of them never uses the others, and no gradient is NaN."""
     model = rpm.LocalLatentRPM(PRIOR, per_view(MLP((4,))), num_local_states=(1, 2))
     params = init(model, KEY, DATA)
-    got = rpm.inference.infer(rpm.Fitted(model, params, DATA), DATA)
+    got = rpm.inference.inferred(rpm.Fitted(model, params, DATA))
     np.testing.assert_array_equal(got.local_posteriors.probabilities[:, 0, 0], np.tile([1.0, 0.0], (6, 1)))
     slope = jax.jit(jax.grad(lambda params: rpm.bound(model, params, EVERYTHING, DATA).mean()))(params)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(slope))
@@ -91,8 +90,8 @@ def test_joint_bound_by_hand(monkeypatch):
     want = jax.nn.logsumexp(prior + log_f(DATA.views) - mixture, axis=1)
     for limit in (_blocks.BLOCK_INPUTS, 4 * 10):
         monkeypatch.setattr(_blocks, "BLOCK_INPUTS", limit)
-        bound = jax.jit(lambda params: rpm.bound(JOINT, params, EVERYTHING, DATA))
-        np.testing.assert_allclose(bound(params), want, rtol=1e-12)
+        jax.clear_caches()  # the limit is read while tracing
+        np.testing.assert_allclose(bound(JOINT, params, EVERYTHING, DATA), want, rtol=1e-12)
     np.testing.assert_allclose(
         rpm.inference.posterior(rpm.Fitted(JOINT, params, DATA)).log_normalizer, want, rtol=1e-12
     )
@@ -108,10 +107,10 @@ def test_random_combinations_come_close():
 @pytest.mark.parametrize(
     ("model", "components"),
     [
-        (LOCAL, "batch"),
-        pytest.param(LOCAL, "data", marks=pytest.mark.slow),
-        (JOINT, "batch"),
-        pytest.param(JOINT, "data", marks=pytest.mark.slow),
+        (LOCAL, rpm.feeds.minibatch()),
+        pytest.param(LOCAL, rpm.feeds.full(), marks=pytest.mark.slow),
+        (JOINT, rpm.feeds.minibatch()),
+        pytest.param(JOINT, rpm.feeds.full(), marks=pytest.mark.slow),
     ],
     ids=["local-batch", "local-data", "joint-batch", "joint-data"],
 )
@@ -151,7 +150,11 @@ def test_what_does_not_fit():
     with pytest.raises(ValueError, match="num_local_states must be a positive integer"):
         rpm.LocalLatentRPM(PRIOR, per_view(MLP((4,))), num_local_states=0)
     masked = rpm.as_data(views(), np.ones((6, 2), bool))
+    with pytest.raises(TypeError, match="a JointRPM combines the views of its components"):
+        rpm.fit(JOINT, DATA, key=KEY, num_steps=1, components=rpm.feeds.random_subset(2))
     for model in (LOCAL, JOINT):
+        with pytest.raises(TypeError, match="em=True needs a model whose posterior can be held fixed"):
+            rpm.fit(model, DATA, key=KEY, num_steps=1, objective=rpm.train.Bound(em=True))
         with pytest.raises(ValueError, match="leave out mask, log_weights"):
             model.init(KEY, masked)
     with pytest.raises(ValueError, match="combinations"):

@@ -41,7 +41,7 @@ def test_four_ways_to_say_it():
 
 def test_networks_see_means_and_who_is_observed():
     params = init(MODEL, KEY, DATA)
-    natural = recognise(MODEL, params, DATA.views).natural
+    natural = recognise(MODEL, params, DATA.all()).natural
     for j in range(2):
         own = jax.tree.map(lambda leaf: leaf[0], params["factors"][j])
         observed = ~HIDDEN[j]
@@ -57,7 +57,7 @@ def test_networks_see_means_and_who_is_observed():
 
 def test_a_view_without_cells_is_missing():
     params = init(MODEL, KEY, DATA)
-    factors = recognise(MODEL, params, DATA.views)
+    factors = recognise(MODEL, params, DATA.all())
     np.testing.assert_array_equal(factors.mask[:, :, 0], np.stack([~h.all(1) for h in HIDDEN], axis=1))
     whole = np.where(np.arange(SIZE)[:, None] < 2, np.nan, COMPLETE[0])
     data = rpm.as_data((whole, COMPLETE[1]), missing="cells")
@@ -100,19 +100,21 @@ MODELS = {
 @pytest.mark.parametrize("name", MODELS)
 def test_fit_held_out_infer_and_both(name):
     model = MODELS[name]
-    fit = rpm.fit(model, DATA, key=KEY, num_steps=2, batch_size=4, held_out=DATA, held_out_mixture="both")
+    fit = rpm.fit(model, DATA, key=KEY, num_steps=2, batch_size=4, held_out=rpm.train.HeldOut(DATA, "both"))
     assert np.isfinite(fit.bound)
     assert np.isfinite(fit.held_out_bound)
     assert int(fit.history.skipped) == 0
-    options = {"num_steps": 2} if name == "saturated" else {}
-    bound = rpm.inference.evaluate(rpm.Fitted(model, fit.params, DATA), DATA, **options, against="both")
+    against = rpm.inference.Against("both", num_steps=2)
+    bound = rpm.inference.evaluate(rpm.Fitted(model, fit.params, DATA), DATA, against=against)
     assert np.isfinite(bound).all()
     assert np.isfinite(
-        rpm.inference.infer(rpm.Fitted(model, fit.params, DATA), COMPLETE, **options).mean
+        rpm.inference.infer(rpm.Fitted(model, fit.params, DATA), COMPLETE, against=against).mean
     ).all()
 
 
-@pytest.mark.parametrize("components", [rpm.feeds.queue(6), rpm.feeds.random_subset(3), "batch"])
+@pytest.mark.parametrize(
+    "components", [rpm.feeds.queue(6), rpm.feeds.random_subset(3), rpm.feeds.minibatch()]
+)
 def test_less_than_all_data(components):
     fit = rpm.fit(MODEL, DATA, key=KEY, num_steps=2, batch_size=4, components=components)
     assert np.isfinite(fit.bound)
@@ -169,8 +171,8 @@ def test_distinct_values_with_missing_cells():
     assert prepared.distinct is not None
     params = init(model, KEY, data)
     batch = data.batch(jnp.arange(5))
-    bound = jax.jit(model.bound)
-    np.testing.assert_allclose(bound(params, batch, prepared), bound(params, batch, data), atol=1e-12)
+    got, expected = (bound(model, params, batch, source) for source in (prepared, data))
+    np.testing.assert_allclose(got, expected, atol=1e-12)
 
 
 def jnp_repeat(view):

@@ -1,12 +1,13 @@
 """The model: posterior, inference for new data, sampling, missing data, EM."""
 
+import dataclasses
 import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from support import recognise, two_views
+from support import bound, init, recognise, two_views
 
 import rpm_jax as rpm
 from rpm_jax.expfam import Categorical, DiagonalGaussian
@@ -32,23 +33,13 @@ STATIC = rpm.RPM(
 STATIC_VIEWS = rpm.as_data(two_views(2, size=SIZE))
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def init(model, data):
-    return model.init(KEY, data)
-
-
-@functools.partial(jax.jit, static_argnums=0, static_argnames="em")
-def bound(model, params, batch, data, em=False):
-    return rpm.bound(model, params, batch, data, em=em)
-
-
 def everything(data):
     return data.batch(jnp.arange(data.size))
 
 
 @pytest.fixture(scope="module")
 def params():
-    return {name: init(model, VIEWS) for name, model in MODELS.items()}
+    return {name: init(model, KEY, VIEWS) for name, model in MODELS.items()}
 
 
 # The bound.
@@ -108,27 +99,24 @@ def test_posterior_of_the_fitted_data(name, params):
     assert q.log_normalizer.shape == (SIZE,)
     assert np.all(q.standard_deviation > 0)
     assert q.sample(KEY, (3,)).shape == (3, SIZE, SITES, 1)
-    inferred = jax.jit(MODELS[name].infer_batch)(params[name], everything(VIEWS))
+    inferred = rpm.inference.inferred(rpm.Fitted(MODELS[name], params[name], VIEWS))
     np.testing.assert_allclose(q.mean, inferred.posterior.mean, rtol=1e-10)
 
 
 @pytest.mark.parametrize("name", ["conjugate", "amortized"])
 def test_inference_without_rows_needs_nothing_but_the_views(name, params):
     model = MODELS[name]
-    q = rpm.inference.infer(rpm.Fitted(model, params[name], VIEWS.views), VIEWS.views)
+    q = rpm.inference.infer(rpm.Fitted(model, params[name], VIEWS), VIEWS.views)
     np.testing.assert_allclose(
         q.mean, rpm.inference.posterior(rpm.Fitted(model, params[name], VIEWS)).mean, rtol=1e-10
     )
-    assert rpm.inference.infer(rpm.Fitted(model, params[name], NEW.views), NEW.views).mean.shape == (
-        5,
-        SITES,
-        1,
-    )
+    q = rpm.inference.infer(rpm.Fitted(model, params[name], VIEWS), NEW.views)
+    assert q.mean.shape == (5, SITES, 1)
 
 
 def test_conjugate_posterior_by_hand(params):
     model, p = MODELS["conjugate"], params["conjugate"]
-    factors = recognise(model, p, VIEWS.views).natural
+    factors = recognise(model, p, VIEWS.all()).natural
     prior = model.prior_of(p)
     potentials = (factors - prior.sites()).sum(-2)
     precision = np.linalg.inv(prior.covariance[0])
@@ -145,19 +133,17 @@ def test_inference_with_rows(params):
     model, p = MODELS["saturated"], params["saturated"]
     values = [
         rpm.inference.evaluate(
-            rpm.Fitted(model, p, VIEWS), NEW, against=rpm.inference.Against("train", num_steps=steps)
+            rpm.Fitted(model, p, VIEWS), NEW, against=rpm.inference.Against(num_steps=steps)
         ).mean()
         for steps in (1, 40, 400)
     ]
     assert values[0] < values[1] < values[2]
     conjugate = bound(MODELS["conjugate"], {**p, "posterior": {}, "auxiliary": {}}, everything(NEW), VIEWS)
     assert values[2] > conjugate.mean()
-    q = rpm.inference.infer(
-        rpm.Fitted(model, p, VIEWS), NEW, against=rpm.inference.Against("train", num_steps=40)
-    )
+    q = rpm.inference.infer(rpm.Fitted(model, p, VIEWS), NEW, against=rpm.inference.Against(num_steps=40))
     assert q.mean.shape == (5, SITES, 1)
     fitted = rpm.inference.fit_rows(
-        rpm.Fitted(model, p, VIEWS), NEW, against=rpm.inference.Against("train", num_steps=40)
+        rpm.Fitted(model, p, VIEWS), NEW, against=rpm.inference.Against(num_steps=40)
     )
     np.testing.assert_allclose(
         q.mean, rpm.inference.posterior(rpm.Fitted(model, fitted, NEW)).mean, rtol=1e-10
@@ -177,10 +163,9 @@ def test_inference_of_the_fitted_data_finds_their_rows(params):
         params=params["saturated"],
         num_steps=600,
         freeze=("prior", "networks"),
-        schedule="cosine",
     )
     found = rpm.inference.evaluate(
-        rpm.Fitted(model, fit.params, VIEWS), VIEWS, against=rpm.inference.Against("train", num_steps=600)
+        rpm.Fitted(model, fit.params, VIEWS), VIEWS, against=rpm.inference.Against(num_steps=600)
     )
     before = fit.history.train[0]
     assert fit.bound - before > 0.1
@@ -237,7 +222,7 @@ def test_component_weights(params, draws):
     assert log_weights.shape == (10_000, SIZE, 2, SITES)
     np.testing.assert_allclose(np.exp(log_weights).sum(1), 1.0, rtol=1e-10)
     model = MODELS["conjugate"]
-    factors = recognise(model, params["conjugate"], VIEWS.views).natural
+    factors = recognise(model, params["conjugate"], VIEWS.all()).natural
     z = draw.latents[:5, None, None]
     log_density = factors.log_prob(z)
     expected = log_density - jax.nn.logsumexp(log_density, axis=1, keepdims=True)
@@ -310,7 +295,7 @@ def test_mask_of_whole_views():
     bounds = []
     for m in (mask, wide):
         data = rpm.as_data(VIEWS, m)
-        p = init(model, data)
+        p = init(model, KEY, data)
         bounds.append(bound(model, p, everything(data), data))
     np.testing.assert_allclose(*bounds, rtol=1e-12)
 
@@ -319,12 +304,12 @@ def test_pooled_model():
     """F_j over data and sites: N·T components for every site."""
     model = rpm.RPM(PRIOR, FACTORS, pooled=True)
     data = rpm.as_data(VIEWS, None, np.arange(8.0))
-    p = init(model, data)
-    mixture = jax.jit(model.components)(p, data)
+    p = init(model, KEY, data)
+    mixture = jax.jit(lambda p: model.mixture(p, rpm.feeds.Lazy(data)))(p).components
     assert mixture.natural.batch_shape == (SIZE * SITES, 2, 1)
     weights = np.exp(mixture.log_weights)
     np.testing.assert_allclose(weights.reshape(SIZE, SITES).sum(1), np.exp(data.log_weights), rtol=1e-10)
-    factors = recognise(model, p, data.views).natural
+    factors = recognise(model, p, data.all()).natural
     np.testing.assert_array_equal(mixture.natural.eta1[3 * SITES + 1, 1, 0], factors.eta1[3, 1, 1])
     assert np.all(np.isfinite(bound(model, p, everything(data), data)))
     z = np.zeros((SITES, 1))
@@ -341,7 +326,7 @@ def test_a_single_view():
         STATIC.init(KEY, STATIC_VIEWS.views[:1])
     model = MODELS["conjugate"]
     data = rpm.as_data(VIEWS.views[:1])
-    assert np.all(np.isfinite(bound(model, init(model, data), everything(data), data)))
+    assert np.all(np.isfinite(bound(model, init(model, KEY, data), everything(data), data)))
 
 
 # EM.
@@ -355,7 +340,7 @@ def em_gradient(params, em):
 
 @pytest.fixture(scope="module")
 def em_params():
-    p = init(STATIC, STATIC_VIEWS)
+    p = init(STATIC, KEY, STATIC_VIEWS)
     rows = p["posterior"]["rows"]
     return {**p, "posterior": {"rows": rows + 0.3 * jax.random.normal(KEY, rows.shape)}}
 
@@ -377,7 +362,9 @@ def test_m_step_by_hand(em_params):
 
     @jax.jit
     def by_hand(p):
-        inferred = jax.lax.stop_gradient(STATIC.infer_batch(em_params, everything(data)))
+        batch = everything(data)
+        own = STATIC.recognise(em_params, batch)
+        inferred = jax.lax.stop_gradient(STATIC.infer(em_params, batch, own, None))
         q = inferred.posterior.sites
         first, second = (m[:, None] for m in q.mean_parameters())  # (N, 1, 1, 1)
 
@@ -414,31 +401,28 @@ def test_e_step_is_the_plain_gradient_of_the_rows(em_params):
 
 
 def test_errors(params):
-    model = MODELS["saturated"]
+    saturated = rpm.Fitted(MODELS["saturated"], params["saturated"], VIEWS)
+    conjugate = rpm.Fitted(MODELS["conjugate"], params["conjugate"], VIEWS)
     with pytest.raises(
-        ValueError, match=r"data must be the 8 data of the fit.*got 5; use infer\(params, views"
+        ValueError, match=r"data must be the 8 data of the fit.*got 5; use infer\(fitted, views"
     ):
-        rpm.inference.posterior(rpm.Fitted(model, params["saturated"], NEW))
-    with pytest.raises(
-        ValueError, match=r"data: F_j with mixture='train' .* pass data=..., or mixture='given'"
-    ):
-        rpm.inference.infer(rpm.Fitted(model, params["saturated"], NEW), NEW)
-    with pytest.raises(ValueError, match="data: F_j with mixture='both'"):
-        rpm.inference.evaluate(rpm.Fitted(MODELS["conjugate"], params["conjugate"], NEW), NEW, against="both")
-    with pytest.raises(ValueError, match="mixture must be one of 'train', 'given', 'both', got 'test'"):
-        rpm.inference.infer(rpm.Fitted(model, params["saturated"], VIEWS), NEW, against="test")
+        rpm.inference.posterior(dataclasses.replace(saturated, data=NEW))
+    with pytest.raises(ValueError, match=r"against .*must be one of 'train', 'given', 'both', got 'test'"):
+        rpm.inference.infer(saturated, NEW, against="test")
     with pytest.raises(ValueError, match=r"views must hold the J = 2 views of the fit, got 1"):
-        rpm.inference.evaluate(
-            rpm.Fitted(MODELS["conjugate"], params["conjugate"], VIEWS), NEW.views[:1], against="both"
-        )
+        rpm.inference.evaluate(conjugate, NEW.views[:1], against="both")
     with pytest.raises(ValueError, match=r"views must be as many .* got J = 1 views"):
-        rpm.inference.infer(
-            rpm.Fitted(MODELS["conjugate"], params["conjugate"], NEW.views[:1]), NEW.views[:1]
-        )
+        rpm.inference.infer(conjugate, NEW.views[:1])
     with pytest.raises(
         ValueError, match=r"mask must have shape .* with T = 2 sites as in the prior, got \(8, 2, 3\)"
     ):
         MODELS["conjugate"].init(KEY, rpm.as_data(VIEWS, np.ones((SIZE, 2, 3), bool)))
+    for options, message in (
+        ({"num_steps": 0}, "against.num_steps must be a positive integer, got 0"),
+        ({"learning_rate": 0.0}, "against.learning_rate must be positive and finite, got 0.0"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            rpm.inference.Against(**options)
 
 
 @pytest.mark.parametrize(

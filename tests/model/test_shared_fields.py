@@ -4,11 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from support import COVARIANCE, bound, init, two_views
+from support import COVARIANCE, bound, feed_bound, feed_state, init, two_views
 
 import rpm_jax as rpm
 from rpm_jax.expfam import KnownCovarianceGaussian
-from rpm_jax.model import _blocks, _inference
+from rpm_jax.model import _blocks, _evaluation
 
 SIZE = 12
 KEY = jax.random.key(0)
@@ -46,17 +46,22 @@ def test_queue(case):
     model, data, params = case
     queue = rpm.feeds.queue(8)
     batches = [data.batch(jnp.arange(i, i + 4)) for i in (0, 4, 8)]
-    state = model.queue_init(params, queue, batches[0])
-    for i, batch in enumerate(batches):
-        bound, state = model.queue_bound(params, batch, queue, state, WEIGHTS[4 * i : 4 * i + 4])
-    np.testing.assert_allclose(bound, bounds(model, params, data)[8:], rtol=1e-12)
-    np.testing.assert_array_equal(state.natural.covariance, COVARIANCE)
+    state = feed_state(model, params, data, queue)
+    for batch in batches:
+        got, state = feed_bound(model, params, batch, data, queue, state)
+    np.testing.assert_allclose(got, bounds(model, params, data)[8:], rtol=1e-12)
+    np.testing.assert_array_equal(state.factors.natural.covariance, COVARIANCE)
 
 
 def test_subset(case):
+    """F over the batch and what is drawn, with their weights."""
     model, data, params = case
-    got = model.subset_bound(params, data.batch(jnp.arange(1)), data.batch(jnp.arange(1, SIZE)), WEIGHTS)
-    np.testing.assert_allclose(got, bounds(model, params, data)[:1], rtol=1e-12)
+    batch, feed = data.batch(jnp.arange(3)), rpm.feeds.random_subset(7)
+    state = feed_state(model, params, data, feed)
+    rows, _ = feed.rows(state, batch, data)
+    joined = rpm.Data(rows.views, None, rows.log_weights)
+    got, _ = feed_bound(model, params, batch, data, feed, state)
+    np.testing.assert_allclose(got, bound(model, params, batch, joined), rtol=1e-12)
 
 
 def test_blocks_and_streams(case, monkeypatch):
@@ -75,7 +80,7 @@ def test_blocks_and_streams(case, monkeypatch):
 
     expected = everything()
     monkeypatch.setattr(_blocks, "BLOCK_INPUTS", 5 * sum(view[0].size for view in data.views))
-    monkeypatch.setattr(_inference, "EVALUATED_AT_ONCE", 5)
+    monkeypatch.setattr(_evaluation, "EVALUATED_AT_ONCE", 5)
     blocks = everything()
     monkeypatch.setattr(_blocks, "STREAMED_INPUTS", 1)
     for got in (blocks, everything()):
@@ -86,7 +91,7 @@ def test_blocks_and_streams(case, monkeypatch):
 @pytest.mark.parametrize("components", [rpm.feeds.queue(6), rpm.feeds.random_subset(5)], ids=str)
 def test_fit(case, components):
     model, data, _ = case
-    options = {"num_steps": 40, "batch_size": 4, "learning_rates": {"networks": 0.05}}
+    options = {"num_steps": 40, "batch_size": 4, "optimizer": rpm.train.Adam({"networks": 0.05})}
     fit = rpm.fit(model, data, key=KEY, components=components, **options)
     assert fit.history.skipped == 0
     assert fit.bound > fit.history.train[0]
