@@ -424,7 +424,7 @@ def choose_mixture(new: Data, data: Any, mixture: str) -> Data:
 
 
 def require_alike(name: str, new: Data, data: Data, *, num_leading: int = 1) -> None:
-    """Raise `ValueError` unless new data have as many views as those of the fit, of the same shapes.
+    """Raise `ValueError` unless new data have the views and inputs of those of the fit, of the same shapes.
 
     Args:
         name: Of the new data, for the message.
@@ -441,6 +441,14 @@ def require_alike(name: str, new: Data, data: Data, *, num_leading: int = 1) -> 
             raise ValueError(
                 f"{name}[{j}] must have shape {expected} like the data of the fit, got {ours.shape}"
             )
+    own_shapes, fit_shapes = (
+        jax.tree.map(lambda leaf: leaf.shape[num_leading:], one.inputs) for one in (new, data)
+    )
+    if own_shapes != fit_shapes:
+        raise ValueError(
+            f"{name}: inputs must be like those of the data of the fit, {fit_shapes} for each datum, got "
+            f"{own_shapes}"
+        )
 
 
 def warn_of_views(data: Data, num_sites: int) -> None:

@@ -4,7 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+import rpm_jax as rpm
 from rpm_jax import expfam
+from rpm_jax._jit import jit
 
 COVARIANCE = np.array([[0.8, 0.3], [0.3, 0.6]])
 
@@ -93,3 +95,39 @@ def two_views(seed=0, size=16, sites=None):
     first = np.tanh(z) * signs + 0.2 * rng.normal(size=(size, 2 if sites is None else sites))
     second = 0.8 * z * signs + 0.2 * rng.normal(size=first.shape)
     return first, second
+
+
+@jit
+def init(model, key, data):
+    """Initial parameters; equal models share a program."""
+    return model.init(key, data)
+
+
+@jit
+def recognise(model, params, batch):
+    """The factors of a batch."""
+    return model.recognise(params, batch)
+
+
+@jit
+def bound(model, params, batch, data):
+    """The bound of each datum of a batch, F_j over all data."""
+    return rpm.bound(model, params, batch, data)
+
+
+@jit
+def feed_bound(model, params, batch, data, feed, state=()):
+    """The bound of each datum of a batch with a feed's components, and the feed's next state."""
+    terms, state = rpm.model.batch_terms(model, params, batch, data, feed, state)
+    return terms.bound, state
+
+
+def feed_state(model, params, data, feed, key=None):
+    """A feed's state before the first step."""
+    own = recognise(model, params, data.batch(np.zeros(1, int)))
+    return feed.init(jax.random.key(0) if key is None else key, own, data)
+
+
+def minibatch_bound(model, params, batch, data):
+    """The bound of each datum of a batch, F_j over the batch."""
+    return feed_bound(model, params, batch, data, rpm.feeds.minibatch())[0]

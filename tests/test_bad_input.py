@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from support import init
 
 import rpm_jax as rpm
 from rpm_jax import expfam, priors
@@ -15,7 +16,7 @@ TIMES = jnp.linspace(0, 1, 4)
 VIEWS = tuple(jax.random.normal(key, (6, 4)) for key in jax.random.split(KEY, 3))
 NETWORK = rpm.networks.PointwiseMLP((4,))
 MODEL = rpm.RPM(priors.gaussian_process(TIMES), rpm.factors.per_view(NETWORK))
-PARAMS = jax.jit(MODEL.init)(KEY, rpm.as_data(VIEWS))
+PARAMS = init(MODEL, KEY, rpm.as_data(VIEWS))
 PRIOR = priors.GaussianProcess.from_covariance(jnp.zeros(4), jnp.eye(4))
 
 
@@ -96,8 +97,8 @@ def test_fit(options, error, message):
 def test_initial_parameters():
     with pytest.raises(ValueError, match=r"params must have the structure of model\.init"):
         rpm.fit(MODEL, VIEWS, key=KEY, num_steps=1, params={"prior": PARAMS["prior"]})
-    saturated = rpm.RPM(MODEL.prior_spec, MODEL.factor_spec, rpm.posteriors.saturated())
-    rows = jax.jit(saturated.init)(KEY, rpm.as_data(tuple(view[:3] for view in VIEWS)))
+    saturated = rpm.RPM(MODEL.prior, MODEL.factors, rpm.posteriors.saturated())
+    rows = init(saturated, KEY, rpm.as_data(tuple(view[:3] for view in VIEWS)))
     with pytest.raises(ValueError, match=r"posterior.*must have shape \(6, 4, 2\).*got \(3, 4, 2\)"):
         rpm.fit(saturated, VIEWS, key=KEY, num_steps=1, params=rows)
 
@@ -134,17 +135,17 @@ def test_keys_of_the_old_type_are_taken():
 
 def test_model():
     with pytest.raises(TypeError, match=r"got the network PointwiseMLP.*factors.per_view\(network\)"):
-        rpm.RPM(MODEL.prior_spec, NETWORK)
+        rpm.RPM(MODEL.prior, NETWORK)
     with pytest.raises(TypeError, match="prior must be a prior"):
-        rpm.RPM(NETWORK, MODEL.factor_spec)
+        rpm.RPM(NETWORK, MODEL.factors)
     unequal = priors.GaussianProcess.from_covariance(jnp.zeros(4), jnp.diag(jnp.arange(1.0, 5.0)))
     with pytest.raises(ValueError, match=r"pooled=True.*same marginal at every site"):
-        rpm.RPM(unequal, MODEL.factor_spec, pooled=True)
+        rpm.RPM(unequal, MODEL.factors, pooled=True)
     invalid = priors.Static(expfam.DiagonalGaussian(jnp.zeros(2), jnp.ones(2)))
     with pytest.raises(ValueError, match="not in the domain of their family"):
-        rpm.RPM(invalid, MODEL.factor_spec)
+        rpm.RPM(invalid, MODEL.factors)
     with pytest.raises(ValueError, match=r"latents must end in the shape \(4, 1\).*got \(8, 4\)"):
-        MODEL.component_log_weights(PARAMS, VIEWS, jnp.zeros((8, 4)))
+        rpm.generation.component_log_weights(rpm.Fitted(MODEL, PARAMS, VIEWS), jnp.zeros((8, 4)))
 
 
 def test_priors():
@@ -182,7 +183,7 @@ def test_missing_entries_stay_out_of_the_statistics():
         tuple(np.where(np.arange(6)[:, None] < 3, np.nan, far[0]) if j == 0 else far[j] for j in range(3)),
         mask,
     )
-    statistics = jax.jit(MODEL.init)(KEY, data)["factors"][0]["statistics"]
+    statistics = init(MODEL, KEY, data)["factors"][0]["statistics"]
     np.testing.assert_allclose(statistics["mean"][0, 0], np.mean(far[0][3:]), rtol=1e-6)
     assert statistics["scale"][0, 0] < 2
 
@@ -190,10 +191,10 @@ def test_missing_entries_stay_out_of_the_statistics():
 def test_images_at_every_site_are_seen_one_by_one():
     images = tuple(jax.random.normal(key, (2, 4, 6, 6)) for key in jax.random.split(KEY, 2))
     model = rpm.RPM(
-        MODEL.prior_spec,
+        MODEL.prior,
         rpm.factors.per_view(rpm.networks.CNN(channels=(2,), hidden=(3,), kernel_size=3)),
     )
-    params = jax.jit(model.init)(KEY, rpm.as_data(images))
+    params = init(model, KEY, rpm.as_data(images))
     apply = jax.jit(model.factors)
     factors = apply(params, images)
     swapped = apply(params, tuple(image[:, ::-1] for image in images))
@@ -203,7 +204,7 @@ def test_images_at_every_site_are_seen_one_by_one():
 
 def test_auxiliary_tables_start_at_the_posterior():
     for strategy, tolerance in ((rpm.auxiliaries.free(), 1e-6), (rpm.auxiliaries.shifted(), 0.1)):
-        model = rpm.RPM(MODEL.prior_spec, MODEL.factor_spec, rpm.posteriors.saturated(), strategy)
+        model = rpm.RPM(MODEL.prior, MODEL.factors, rpm.posteriors.saturated(), strategy)
         data = rpm.as_data(VIEWS)
         batch = data.batch(jnp.arange(6))
         inferred = jax.jit(lambda: model.infer_batch(model.init(KEY, data), batch))()  # noqa: B023

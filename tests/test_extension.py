@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from support import two_views
+from support import init, two_views
 
 import rpm_jax as rpm
 from rpm_jax.expfam import DiagonalGaussian, ExponentialFamily, pytree_dataclass
@@ -197,12 +197,12 @@ def test_every_combination_learns(prior, posterior, auxiliary):
     """A step along the gradient raises the bound."""
     model, data = make(prior, posterior, auxiliary)
     batch = data.batch(np.arange(data.size))
-    params = jax.jit(model.init)(KEY, data)
+    params = init(model, KEY, data)
 
     @jax.jit
     @jax.value_and_grad
     def bound(params):
-        return model.bound(params, batch, data).mean()
+        return rpm.bound(model, params, batch, data).mean()
 
     before, slope = bound(params)
     for part in model.groups(params):
@@ -223,8 +223,10 @@ def test_a_whole_fit_of_what_is_new():
     assert fit.params["posterior"]["logit"] != 0
     assert fit.params["prior"]["raw"] != 0.3
     assert fit.params["auxiliary"]["logits"].shape == (8,)
-    assert model.posterior(fit.params, data).mean.shape == (8, 2, 1)
-    assert model.infer(fit.params, two_views(5, size=4, sites=2)).mean.shape == (4, 2, 1)
+    assert rpm.inference.posterior(rpm.Fitted(model, fit.params, data)).mean.shape == (8, 2, 1)
+    assert rpm.inference.infer(
+        rpm.Fitted(model, fit.params, two_views(5, size=4, sites=2)), two_views(5, size=4, sites=2)
+    ).mean.shape == (4, 2, 1)
 
 
 def test_new_prior_against_the_built_in_one():
@@ -265,8 +267,8 @@ def test_new_strategies_by_hand():
     def both():
         params = model.init(KEY, data)
         batch = data.batch(jnp.array([1, 4]))
-        factors = model.factors(params, data.views).natural
-        prior = model.prior(params)
+        factors = model.recognise(params, data.all()).natural
+        prior = model.prior_of(params)
         sites = prior.sites()
         index = batch.index
         potentials = (factors[index] - sites).sum(-2) * 0.5
@@ -278,6 +280,6 @@ def test_new_strategies_by_hand():
             potentials=potentials,
             auxiliary=halfway[:, None].broadcast_to((2, 2, 2)),
         )
-        return model.bound(params, batch, data), expected
+        return rpm.bound(model, params, batch, data), expected
 
     np.testing.assert_allclose(*both(), rtol=1e-12)

@@ -26,9 +26,9 @@ from rpm_jax.objectives import (
     estimate_log_likelihood,
     gap_from_quadrature,
     gap_from_weights,
+    mixture_divergence_at,
 )
 from rpm_jax.objectives import log_likelihood_quadrature as quadrature_of_factors
-from rpm_jax.objectives import mixture_divergence as divergence_of_components
 
 MOST_POINTS = 2**21
 """Of a grid."""
@@ -51,8 +51,8 @@ def log_likelihood_estimate(
 
     Args:
         fitted: A `Fit` or `Fitted` of an `RPM`.
-        views: The data to evaluate: `Data` or a tuple of J views. The data of the fit themselves, the same
-            object as `fitted.data`, keep the rows of a saturated strategy; new data get rows of their own.
+        views: The data to evaluate: `Data` or a tuple of J views. The data of the fit themselves,
+            `fitted.data` or the same arrays, keep the rows of a saturated strategy; new data get rows of their own.
         key: A random key.
         num_samples: K.
         against: Whose components F_j has, as for `rpm_jax.inference.infer`.
@@ -200,7 +200,7 @@ def _for_quadrature(model: Any, params: Any, new: Data, components: Data) -> tup
     batch = new.all()
     own = recognise_in_blocks(model, params, batch)
     inferred = model.infer(params, batch, own, mixture)
-    prior = model.prior_of(params, batch.inputs)
+    prior = model.relative_prior(params, batch.inputs)
     return prior, own, inferred.potentials, mixture.components
 
 
@@ -210,8 +210,8 @@ def _mixture_divergence(
 ) -> MixtureDivergence:
     components = held_mixture(model, params, data).components
     assert components is not None
-    return divergence_of_components(
-        model.prior_of(params),
+    return mixture_divergence_at(
+        model.reference(params),
         components.natural,
         key,
         num_samples=num_samples,

@@ -8,7 +8,7 @@ from jax import Array
 
 from rpm_jax.data import Batch, Data
 from rpm_jax.feeds import Lazy
-from rpm_jax.model import Factors, Inferred, Mixture
+from rpm_jax.model import Factors, Inferred, Mixture, initial_sites
 from rpm_jax.objectives import check_exact, estimate_log_likelihood, log_importance_weights_at
 
 SAMPLED_AT_ONCE = 2**20
@@ -46,18 +46,14 @@ def importance_weighted_bound(
 def has_differentiable_draws(model: Any) -> bool:
     """Whether draws of q can be differentiated: not those of discrete families, nor of von Mises."""
 
-    def draw(key: Array) -> Array:
-        prior = model.prior.apply(model.prior.init(key))
-        zero = prior.sites().zeros()
-
-        def sample(potentials: Any) -> Array:
-            return prior.condition(potentials).sample(key)
-
-        draws, change = jax.jvp(sample, (zero,), (zero,))
+    def draw(sites: Any, key: Array) -> Array:
+        draws, change = jax.jvp(lambda sites: sites.sample(key), (sites,), (sites.zeros(),))
         return draws if change.dtype == draws.dtype else change
 
     try:
-        return jnp.issubdtype(jax.eval_shape(draw, jax.random.key(0)).dtype, jnp.floating)
+        return jnp.issubdtype(
+            jax.eval_shape(draw, initial_sites(model.prior), jax.random.key(0)).dtype, jnp.floating
+        )
     except TypeError:
         return False
 
@@ -98,7 +94,7 @@ def log_importance_weights(
     check_exact(prior, inferred.posterior)
     if model.is_exact:
         # log F_jt is known at every state: the evidence is linear in the statistics.
-        statistics = prior.sites().sufficient_statistics(latents)
+        statistics = model.reference(params).sufficient_statistics(latents)
         evidence = model.evidence(own, mixture)
         change = evidence.dot(statistics) - inferred.potentials.dot(statistics)
         return inferred.posterior.log_normalizer + jnp.sum(change, axis=-1)

@@ -8,17 +8,14 @@ from jax import Array
 
 from rpm_jax.model import Components
 from rpm_jax.normalizers import log_component_weights
-from rpm_jax.priors import Prior
 
 
-def component_log_joint(prior: Prior, components: Components, latents: Array) -> Array:
-    """Log w + ⟨η, t(z)⟩ + h, shape (..., N, J, T)."""
+def component_log_joint(sites: Any, components: Components, latents: Array) -> Array:
+    """Log w + ⟨η, t(z)⟩ + h, shape (..., N, J, T); `sites` say which statistics t has."""
     natural, log_scale, log_weights, mask = components
     statistics = tuple(
         jnp.expand_dims(t, (-rank - 2, -rank - 3))
-        for t, rank in zip(
-            prior.sites().sufficient_statistics(latents), natural.natural_ranks.values(), strict=True
-        )
+        for t, rank in zip(sites.sufficient_statistics(latents), natural.natural_ranks.values(), strict=True)
     )
     log_scale = -natural.log_partition() if log_scale is None else log_scale
     return (
@@ -26,9 +23,9 @@ def component_log_joint(prior: Prior, components: Components, latents: Array) ->
     )
 
 
-def check_latents(prior: Prior, latents: Any) -> Array:
+def check_latents(sites: Any, latents: Any) -> Array:
     """Raise `ValueError` unless latents end in the shape of one draw of all sites."""
-    example = jax.eval_shape(lambda key: draw_prior(prior, key), jax.random.key(0))
+    example = jax.eval_shape(sites.sample, jax.random.key(0))
     latents = jnp.asarray(latents)
     if latents.shape[max(0, latents.ndim - example.ndim) :] != example.shape:
         raise ValueError(

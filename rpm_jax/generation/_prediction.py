@@ -103,14 +103,16 @@ def _given(
         raise ValueError(
             f"given must be some of the views 0..{num_views - 1} without view {view} itself, got {given}"
         )
-    own, mask = (views.views, views.mask) if isinstance(views, Data) else (views, None)
+    own, mask, inputs = views, None, None
+    if isinstance(views, Data):
+        own, mask, inputs = views.views, views.mask, views.inputs
     if len(own) != num_views:
         raise ValueError(f"views must hold the J = {num_views} views of the fit, got {len(own)}")
     is_given = jnp.zeros(num_views, bool).at[jnp.asarray(given)].set(True)
     mask = full_mask(mask, model.num_sites(params))
     shape = (len(own[0]), num_views, 1) if mask is None else mask.shape
     is_given = jnp.broadcast_to(is_given[:, None], shape)
-    return as_data(own, is_given if mask is None else mask & is_given)
+    return as_data(own, is_given if mask is None else mask & is_given, inputs=inputs)
 
 
 @jit
@@ -131,10 +133,10 @@ def _predictive(
         weights,
         None if mask is None else mask[:, part],
     )
-    prior = model.prior_of(params)
+    sites = model.reference(params)
 
     def conditional(latents: Array) -> Array:
-        log_joint = component_log_joint(prior, target, latents)
+        log_joint = component_log_joint(sites, target, latents)
         return jax.nn.log_softmax(log_joint, axis=-3)[..., 0, :]
 
     def weighted(batch: Batch) -> Array:

@@ -60,22 +60,23 @@ def sample(fitted: Any, key: Array, shape: tuple[int, ...] = ()) -> Draw:
     Args:
         fitted: A `Fit` or `Fitted` of an `RPM`; its data are all the values that x_j can take.
         key: A random key.
-        shape: Of the draws.
+        shape: Of the draws; where the prior depends on inputs, of those for each datum of the fit.
 
     Returns:
         Latents `shape` + (T,) + event and indices `shape` + (J, T), into the components of
-        `component_log_weights`.
+        `component_log_weights`; `shape` + (N, T) + event and `shape` + (N, J, T) with inputs.
     """
     require_ability(fitted.model, "pooled", "sample")
     latent_key, index_key = jax.random.split(as_keys("key", key, 0))
-    latents = draw_prior(fitted.model.prior_of(fitted.params), latent_key, shape)
+    prior = fitted.model.prior_of(fitted.params, as_data(fitted.data).inputs)
+    latents = draw_prior(prior, latent_key, shape)
     log_weights = component_log_weights(fitted, latents)
     return Draw(latents, jax.random.categorical(index_key, log_weights, axis=-3))
 
 
 def _checked_log_joint(fitted: Any, latents: Any) -> Array:
     require_ability(fitted.model, "pooled", "component_log_weights")
-    latents = check_latents(fitted.model.prior_of(fitted.params), latents)
+    latents = check_latents(fitted.model.reference(fitted.params), latents)
     return _log_joint(fitted.model, fitted.params, as_data(fitted.data), latents)
 
 
@@ -85,4 +86,4 @@ def _log_joint(model: Any, params: Any, data: Data, latents: Array) -> Array:
     natural, _, log_scale, mask = recognise_in_blocks(model, params, data.all())
     components = Components(natural, log_scale, data.log_weights, mask)
     components = pool_components(components) if model.pooled else components
-    return component_log_joint(model.prior_of(params), components, latents)
+    return component_log_joint(model.reference(params), components, latents)

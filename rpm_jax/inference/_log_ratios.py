@@ -5,7 +5,7 @@ from typing import Any
 from rpm_jax._jit import jit
 from rpm_jax.data import Data, as_data, choose_mixture
 from rpm_jax.inference._against import Against, as_against
-from rpm_jax.model import log_mixture_values, recognise_in_blocks, require_ability
+from rpm_jax.model import initial_sites, log_mixture_values, recognise_in_blocks, require_ability
 from rpm_jax.normalizers import ArrayComponents, Block
 from rpm_jax.objectives import log_ratios_at
 
@@ -28,6 +28,11 @@ def log_ratios(fitted: Any, views: Any, *, against: str | Against = "train") -> 
         TypeError: For other families.
     """
     require_ability(fitted.model, "uses_log_mixture", "log_ratios")
+    if not initial_sites(fitted.model.prior).one_hot:
+        raise TypeError(
+            "log_ratios needs a prior whose sites have one-hot statistics, such as Categorical; "
+            "mixture_log_density is for all families"
+        )
     new = as_data(views)
     components = choose_mixture(new, fitted.data, as_against(against).components)
     return _log_ratios(fitted.model, fitted.params, new, components)
@@ -36,11 +41,6 @@ def log_ratios(fitted: Any, views: Any, *, against: str | Against = "train") -> 
 @jit
 def _log_ratios(model: Any, params: Any, new: Data, components: Data) -> Any:
     own = recognise_in_blocks(model, params, new.all())
-    if not own.natural.one_hot:
-        raise TypeError(
-            "log_ratios needs a prior whose sites have one-hot statistics, such as Categorical; "
-            "mixture_log_density is for all families"
-        )
     source = recognise_in_blocks(model, params, components.all())
     held = ArrayComponents(source.natural, source.log_scale)
     mixtures = log_mixture_values(model, held, components.log_weights, source.mask)

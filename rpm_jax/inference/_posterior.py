@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import jax
 from jax import Array
 
 from rpm_jax._jit import jit
@@ -87,17 +88,28 @@ def evaluated(fitted: Any, views: Any, against: str | Against = "train") -> tupl
 
     Args:
         fitted: A `Fit` or `Fitted`.
-        views: The data. Those of the fit themselves, the same object as `fitted.data`, keep their rows.
+        views: The data. Those of the fit themselves, `fitted.data` or the same arrays, keep their rows.
         against: As for `infer`.
     """
     against = as_against(against)
     new = as_data(views)
     params = fitted.params
-    if row_parts(fitted.model) and views is fitted.data:
+    if row_parts(fitted.model) and _are_those_of(fitted, views, new):
         check_rows(fitted.model, params, new.size)
     elif row_parts(fitted.model):
         params = fit_rows(fitted, new, against=against)
     return params, new, choose_mixture(new, fitted.data, against.components)
+
+
+def _are_those_of(fitted: Any, views: Any, new: Data) -> bool:
+    """Whether data are those of a fit: the same object, or made of the same arrays."""
+    if views is fitted.data:
+        return True
+    own = as_data(fitted.data)
+    ours, theirs = ((data.views, data.mask, data.inputs) for data in (new, own))
+    same_structure = jax.tree.structure(ours) == jax.tree.structure(theirs)
+    pairs = zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=False)
+    return same_structure and all(one is other for one, other in pairs)
 
 
 @jit

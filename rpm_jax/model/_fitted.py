@@ -27,7 +27,7 @@ class Fitted:
     def __post_init__(self) -> None:
         """Check model and data."""
         check_model(self.model)
-        object.__setattr__(self, "data", as_data(self.data))
+        object.__setattr__(self, "data", as_data(self.data, name="data"))
 
 
 def check_model(model: Any) -> None:

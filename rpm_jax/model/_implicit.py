@@ -13,6 +13,7 @@ from rpm_jax._record import record
 from rpm_jax.data import Batch, Data, as_data, has_missing_cells
 from rpm_jax.feeds import Feed, Full, Held, Lazy, Minibatch, Source
 from rpm_jax.incomplete import View, fill_missing
+from rpm_jax.model._parts import takes_inputs
 from rpm_jax.model._protocol import Terms
 from rpm_jax.model._records import Factors, Inferred
 from rpm_jax.model._rpm import RPM
@@ -98,6 +99,11 @@ class ImplicitRPM:
             if not 0.0 <= value < math.inf:
                 raise ValueError(f"{name} must be at least 0 and finite, got {value!r}")
         object.__setattr__(self, "prior", RPM(self.prior, self.factors).prior)
+        if takes_inputs(self.prior):
+            raise TypeError(
+                f"prior: {type(self.prior).__name__} depends on inputs of every datum, and the integral of an "
+                "implicit model puts views of different data together; take rpm_jax.RPM"
+            )
         if self.marginals is None:
             return
         if not isinstance(self.marginals, Sequence):

@@ -14,7 +14,13 @@ from rpm_jax.expfam import Categorical
 from rpm_jax.factors import NetworkFactors
 from rpm_jax.feeds import Feed, Held, Lazy, Queue, Source, Subset, full, minibatch
 from rpm_jax.model._blocks import recognise_in_blocks
-from rpm_jax.model._parts import categorical_spec, groups_by_part, init_prior, prior_at, reference_sites
+from rpm_jax.model._parts import (
+    categorical_spec,
+    groups_by_part,
+    init_prior,
+    reference_sites,
+    relative_prior_at,
+)
 from rpm_jax.model._protocol import Terms
 from rpm_jax.objectives import LocalLatents, local_latents
 
@@ -145,7 +151,7 @@ class LocalLatentRPM:
 
     def infer(self, params: dict[str, Any], rows: Batch, own: Any, mixture: Any) -> LocalLatents:
         """Exact posteriors of common and local latents."""
-        prior = prior_at(self.prior, params["prior"], rows.inputs)
+        prior = relative_prior_at(self.prior, params["prior"], rows.inputs)
         exists = jnp.arange(max(self.num_local_states)) < jnp.asarray(self.num_local_states)[:, None]
         local_priors = Categorical(jnp.where(exists, params["local_priors"], -jnp.inf))
         logits, weights = own

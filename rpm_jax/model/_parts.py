@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from jax import Array
 
-from rpm_jax.priors import Prior, PriorSpec, as_spec
+from rpm_jax.priors import Prior, PriorSpec, RelativePrior, as_spec
 
 STATISTICS = "statistics"
 """Parameters under this name are measured on the data of the fit, and not learned."""
@@ -30,36 +30,61 @@ def init_prior(spec: Any, key: Array, inputs: Any) -> Any:
     Raises:
         ValueError: For inputs to a prior that has no use for them, or none to one that needs them.
     """
-    takes_inputs = hasattr(spec, "reference")
-    if inputs is not None and not takes_inputs:
-        raise ValueError(
-            f"inputs: the prior {type(spec).__name__} does not depend on inputs (it has no "
-            "reference(params)); "
-            "leave them out, or take a prior that does"
-        )
-    return spec.init(key, inputs) if takes_inputs else spec.init(key)
+    check_inputs(spec, inputs)
+    return spec.init(key, inputs) if takes_inputs(spec) else spec.init(key)
 
 
 def prior_at(spec: Any, params: Any, inputs: Any) -> Prior:
-    """The prior of some data, whose batch axis is theirs where it depends on their inputs."""
-    return spec.apply(params, inputs) if hasattr(spec, "reference") else spec.apply(params)
+    """The prior of some data, whose batch axis is theirs where it depends on their inputs.
+
+    Raises:
+        ValueError: As `init_prior`.
+    """
+    check_inputs(spec, inputs)
+    return spec.apply(params, inputs) if takes_inputs(spec) else spec.apply(params)
+
+
+def relative_prior_at(spec: Any, params: Any, inputs: Any) -> Prior:
+    """`prior_at`, which knows what factors are relative to, for `rpm_jax.objectives`."""
+    prior = prior_at(spec, params, inputs)
+    return RelativePrior(prior, spec.reference(params)) if takes_inputs(spec) else prior
+
+
+def takes_inputs(spec: Any) -> bool:
+    """Whether a prior depends on inputs of every datum."""
+    return hasattr(spec, "reference")
+
+
+def check_inputs(spec: Any, inputs: Any) -> None:
+    """Raise `ValueError` for inputs to a prior that takes none, and for none to one that does."""
+    name = type(spec).__name__
+    if inputs is not None and not takes_inputs(spec):
+        raise ValueError(
+            f"inputs: the prior {name} does not depend on inputs (it has no reference(params)); leave them "
+            "out, or take a prior that does"
+        )
+    if inputs is None and takes_inputs(spec):
+        raise ValueError(
+            f"inputs: the prior {name} depends on inputs of every datum, and these data have none; pass "
+            "rpm_jax.as_data(views, inputs=...), or inputs= to a fit"
+        )
 
 
 def reference_sites(spec: Any, params: Any) -> Any:
     """What the factors are relative to: sites η̄0_t that do not depend on a datum, batch shape (T,)."""
-    return spec.reference(params) if hasattr(spec, "reference") else spec.apply(params).sites()
+    return spec.reference(params) if takes_inputs(spec) else spec.apply(params).sites()
 
 
 def initial_sites(spec: Any) -> Any:
     """The family of the prior's sites, shapes only; with inputs the specification says it itself."""
-    if hasattr(spec, "reference"):
+    if takes_inputs(spec):
         return jax.eval_shape(lambda key: spec.reference(spec.init(key, None)), jax.random.key(0))
     return jax.eval_shape(lambda key: spec.apply(spec.init(key)).sites(), jax.random.key(0))
 
 
 def check_equal_sites(spec: Any) -> None:
     """Raise `ValueError` unless the initial prior has the same marginal at every site."""
-    if hasattr(spec, "reference"):
+    if takes_inputs(spec):
         sites = spec.reference(spec.init(jax.random.key(0), None))
     else:
         sites = spec.apply(spec.init(jax.random.key(0))).sites()

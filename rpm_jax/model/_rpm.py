@@ -27,6 +27,7 @@ from rpm_jax.model._parts import (
     initial_sites,
     prior_at,
     reference_sites,
+    relative_prior_at,
 )
 from rpm_jax.model._pooling import weights_among_all
 from rpm_jax.model._protocol import Terms
@@ -165,7 +166,7 @@ class RPM:
         components = data.size * (initial_sites(self.prior).batch_shape[0] if self.pooled else 1)
         if components < 2:
             raise ValueError(
-                f"views: F_j needs at least 2 components, got {components}; with a single one F_j equals f_j "
+                f"views: F_j needs at least 2 components, got {components}; with one alone F_j equals f_j "
                 "and nothing can be learned. One long sequence can be fitted with pooled=True, which averages "
                 "F_j over its sites"
             )
@@ -249,6 +250,10 @@ class RPM:
     def prior_of(self, params: dict[str, Any], inputs: Any = None) -> Prior:
         """The prior with these parameters, of data with these inputs."""
         return prior_at(self.prior, params["prior"], inputs)
+
+    def relative_prior(self, params: dict[str, Any], inputs: Any = None) -> Prior:
+        """`prior_of`, as `rpm_jax.objectives` take it: with what the factors are relative to."""
+        return relative_prior_at(self.prior, params["prior"], inputs)
 
     def reference(self, params: dict[str, Any]) -> Any:
         """What the factors are relative to: the prior's marginals, or what stands for them with inputs."""

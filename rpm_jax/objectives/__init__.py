@@ -1,7 +1,11 @@
 """Objectives: pure functions of natural parameters, differentiable under every JAX transformation."""
 
 from rpm_jax.objectives._charts import Chart
-from rpm_jax.objectives._divergence import MixtureDivergence, mixture_divergence
+from rpm_jax.objectives._divergence import (
+    MixtureDivergence,
+    mixture_divergence,
+    mixture_divergence_at,
+)
 from rpm_jax.objectives._exact import (
     ViewPosteriors,
     exact_log_likelihood,
@@ -68,6 +72,7 @@ __all__ = [
     "log_ratios",
     "log_ratios_at",
     "mixture_divergence",
+    "mixture_divergence_at",
     "mixture_evidence",
     "moment_penalty",
     "score_matching",

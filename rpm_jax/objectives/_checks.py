@@ -8,6 +8,24 @@ from rpm_jax.expfam import ExponentialFamily
 from rpm_jax.normalizers import Components, as_components
 
 
+def reference_sites(prior: Any) -> Any:
+    """The sites η0_t that factors are relative to, of batch shape (T,).
+
+    The prior's marginals; of a prior whose marginals differ by datum its `reference()`.
+
+    Raises:
+        ValueError: For sites that differ by datum.
+    """
+    sites = prior.reference() if hasattr(prior, "reference") else prior.sites()
+    if len(sites.batch_shape) != 1:
+        raise ValueError(
+            f"prior: what factors are relative to must have batch shape (T,), the same for all data, got "
+            f"{sites.batch_shape}; give a prior whose marginals differ by datum a method reference() that "
+            "returns such sites"
+        )
+    return sites
+
+
 def check_shapes(
     sites: ExponentialFamily, factors: Any, mixture: Any, potentials: Any, auxiliary: Any, mask: Array | None
 ) -> None:

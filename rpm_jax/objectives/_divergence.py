@@ -14,6 +14,7 @@ from rpm_jax.normalizers import (
     log_mixture,
     log_mixture_at,
 )
+from rpm_jax.objectives._checks import reference_sites
 from rpm_jax.objectives._importance import finite_statistics
 from rpm_jax.objectives._inner_bound import fill_missing
 from rpm_jax.priors import Prior
@@ -60,8 +61,29 @@ def mixture_divergence(
     Returns:
         Divergences and standard errors.
     """
+    return mixture_divergence_at(
+        reference_sites(prior),
+        mixture,
+        key,
+        num_samples=num_samples,
+        mixture_log_scale=mixture_log_scale,
+        log_weights=log_weights,
+        mixture_mask=mixture_mask,
+    )
+
+
+def mixture_divergence_at(
+    sites: Any,
+    mixture: Any,
+    key: Array,
+    *,
+    num_samples: int = 1000,
+    mixture_log_scale: Array | None = None,
+    log_weights: Array | None = None,
+    mixture_mask: Array | None = None,
+) -> MixtureDivergence:
+    """`mixture_divergence` from given sites, batch shape (T,)."""
     require_positive_integer("num_samples", num_samples)
-    sites = prior.sites()
     components = as_components(mixture, mixture_log_scale)
     natural, log_scale = components.block(0, components.size)
     own_sites = sites if natural.batch_shape[2] == sites.batch_shape[0] else sites[:1]

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from rpm_jax.normalizers import Block, as_components, log_densities, log_mixture
-from rpm_jax.objectives._checks import check_component_shapes, check_shapes
+from rpm_jax.objectives._checks import check_component_shapes, check_shapes, reference_sites
 from rpm_jax.objectives._inner_bound import fill_missing
 from rpm_jax.priors import Posterior, Prior
 
@@ -147,7 +147,7 @@ def free_energy(
     )
     if potentials is None:
         return prior.condition(evidence).log_normalizer
-    check_shapes(prior.sites(), factors, mixture, potentials, None, mask)
+    check_shapes(reference_sites(prior), factors, mixture, potentials, None, mask)
     return free_energy_at(prior.condition(potentials), potentials, evidence)
 
 
@@ -235,7 +235,7 @@ def log_ratios(
     Returns:
         A family of batch shape (..., J, T); 0 where missing, −∞ in states that all components exclude.
     """
-    sites = prior.sites()
+    sites = reference_sites(prior)
     if not sites.one_hot:
         raise TypeError(
             f"prior: exact likelihoods need sites with finitely many states, such as Categorical, got "

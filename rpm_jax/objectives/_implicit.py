@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from rpm_jax._checks import require_positive_integer
-from rpm_jax.objectives._checks import check_mask, check_shapes
+from rpm_jax.objectives._checks import check_mask, check_shapes, reference_sites
 from rpm_jax.objectives._inner_bound import conjugate_potentials, fill_missing
 from rpm_jax.priors import Prior
 
@@ -44,7 +44,7 @@ def implicit_log_likelihood(
     References:
         torchRPM, `ImplicitRPM`.
     """
-    sites = prior.sites()
+    sites = reference_sites(prior)
     check_shapes(sites, factors, None, None, None, mask)
     _check_log_scale(log_scale, factors)
     factors = fill_missing(factors, sites, mask)
@@ -91,7 +91,7 @@ def moment_penalty(
         Amari & Nagaoka, Methods of Information Geometry, 2000, section 3.5; torchRPM, `ImplicitRPM`, for
         one-dimensional Gaussians.
     """
-    sites = prior.sites()
+    sites = reference_sites(prior)
     check_shapes(sites, factors, None, None, None, mask)
     if len(factors.batch_shape) != 3:
         raise ValueError(
@@ -171,7 +171,7 @@ def implicit_integral(
     Raises:
         ValueError: If there are fewer than 4 J data, or shapes do not fit.
     """
-    check_shapes(prior.sites(), factors, None, None, None, None)
+    check_shapes(reference_sites(prior), factors, None, None, None, None)
     _check_log_scale(log_scale, factors)
     for name, number in (("num_blocks", num_blocks), ("num_shifts", num_shifts)):
         require_positive_integer(name, number)

@@ -11,7 +11,7 @@ from rpm_jax._checks import require_positive_integer
 from rpm_jax.expfam import ExponentialFamily
 from rpm_jax.expfam._base import Statistics
 from rpm_jax.normalizers import as_components, log_mixture_at
-from rpm_jax.objectives._checks import check_component_shapes, check_shapes
+from rpm_jax.objectives._checks import check_component_shapes, check_shapes, reference_sites
 from rpm_jax.objectives._inner_bound import conjugate_potentials, fill_missing
 from rpm_jax.priors import Posterior, Prior
 
@@ -116,7 +116,7 @@ def log_importance_weights(
         TypeError: For a prior whose conditioning is itself a variational bound.
         ValueError: For shapes that do not fit.
     """
-    sites = prior.sites()
+    sites = reference_sites(prior)
     require_positive_integer("num_samples", num_samples)
     check_shapes(sites, factors, mixture, potentials, None, mask)
     check_component_shapes(factors, mixture, log_scale, mixture_log_scale, log_weights, mixture_mask)
@@ -158,7 +158,7 @@ def log_importance_weights_at(
 
     Args:
         posterior: `prior.condition(potentials)`.
-        sites: `prior.sites()`, batch shape (T,).
+        sites: What factors are relative to, `prior.sites()` or `prior.reference()`, batch shape (T,).
         potentials: λ, batch shape (..., T).
         factors: Batch shape (..., J, T); missing ones must hold valid natural parameters.
         mixture: As in `inner_bound`.

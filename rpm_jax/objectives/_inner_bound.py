@@ -7,7 +7,7 @@ from jax import Array
 
 from rpm_jax.expfam import ExponentialFamily
 from rpm_jax.normalizers import as_components, log_tilted_mixture
-from rpm_jax.objectives._checks import check_component_shapes, check_shapes
+from rpm_jax.objectives._checks import check_component_shapes, check_shapes, reference_sites
 from rpm_jax.priors import Posterior, Prior
 
 
@@ -36,7 +36,8 @@ def inner_bound(
     is the posterior. Base measures cancel. log p(X) is log w(X) plus the empirical log-marginals.
 
     Args:
-        prior: p(Z), T sites.
+        prior: p(Z), T sites. Where they differ by datum, sites that do not, which factors are relative to, are
+            its `reference()`.
         factors: η of the recognition factors, natural parameters of batch shape (..., J, T), η0 included.
         mixture: η^m of the N components of F, batch shape (N, J, T), or `normalizers.Components`. J and
             T broadcast: a mixture pooled over sites has shape (N, J, 1).
@@ -60,7 +61,7 @@ def inner_bound(
     References:
         Walker, Soulat, Yu & Sahani, AISTATS 2023, section 3 and supplement.
     """
-    sites = prior.sites()
+    sites = reference_sites(prior)
     check_shapes(sites, factors, mixture, potentials, auxiliary, mask)
     check_component_shapes(factors, mixture, log_scale, mixture_log_scale, log_weights, mixture_mask)
     factors = fill_missing(factors, sites, mask)
@@ -101,7 +102,7 @@ def inner_bound_at(
 
     Args:
         posterior: `prior.condition(potentials)`.
-        sites: `prior.sites()`, batch shape (T,).
+        sites: What factors are relative to, `prior.sites()` or `prior.reference()`, batch shape (T,).
         potentials: λ, batch shape (..., T).
         factors: As in `inner_bound`; missing ones must hold valid natural parameters.
         mixture: As in `inner_bound`.

@@ -8,6 +8,7 @@ from jax import Array
 
 from rpm_jax.expfam import Categorical
 from rpm_jax.normalizers import log_sum_exp
+from rpm_jax.objectives._checks import reference_sites
 from rpm_jax.priors import Posterior, Prior
 
 
@@ -64,7 +65,7 @@ def local_latents(
     References:
         torchRPM, `discreteRPM_localLatents`.
     """
-    sites = prior.sites()
+    sites = reference_sites(prior)
     _check(sites, factors, weights, local_priors, mixture, mixture_weights)
     joint = _log_joint(factors, weights)
     total = log_sum_exp(_log_joint(mixture, mixture_weights), axis=0)

@@ -13,7 +13,7 @@ from rpm_jax.expfam import ExponentialFamily
 from rpm_jax.normalizers import ArrayComponents, as_components, log_mixture_at
 from rpm_jax.normalizers._points import flat_statistics
 from rpm_jax.objectives._charts import box, chart_of
-from rpm_jax.objectives._checks import check_component_shapes, check_shapes
+from rpm_jax.objectives._checks import check_component_shapes, check_shapes, reference_sites
 from rpm_jax.objectives._importance import check_exact
 from rpm_jax.objectives._inner_bound import conjugate_potentials, fill_missing
 from rpm_jax.priors import Prior
@@ -86,7 +86,7 @@ def log_likelihood_quadrature(
         ValueError: For more than one site or two dimensions, or if the grid would take more than
             `max_points`, as where factors are very narrow or where the integral is infinite.
     """
-    sites = prior.sites()
+    sites, marginals = reference_sites(prior), prior.sites()
     chart = chart_of(sites)
     dimension = chart.dimension(sites)
     if sites.batch_shape != (1,) or dimension > 2:
@@ -98,7 +98,7 @@ def log_likelihood_quadrature(
         raise ValueError(f"tolerance must be positive, got {tolerance}")
     check_shapes(sites, factors, mixture, potentials, None, mask)
     check_component_shapes(factors, mixture, log_scale, mixture_log_scale, log_weights, mixture_mask)
-    if not is_concrete((sites, factors)):
+    if not is_concrete((sites, marginals, factors)):
         raise TypeError("factors: quadrature adapts its grid to their values; call it outside jit and vmap")
     factors = fill_missing(factors, sites, mask)
     potentials = conjugate_potentials(factors, sites) if potentials is None else potentials
@@ -114,6 +114,10 @@ def log_likelihood_quadrature(
     present = jnp.ones((size, num_views), bool) if mask is None else mask.reshape(size, num_views)
     arguments = (
         sites,
+        # One density for all data, or one for each.
+        marginals
+        if marginals.batch_shape == (1,)
+        else marginals.broadcast_to((*batch, 1)).reshape((size, 1)),
         factors.reshape((size, num_views, 1)),
         log_scale.reshape(size, num_views),
         present,
@@ -122,7 +126,7 @@ def log_likelihood_quadrature(
         log_weights,
         mixture_mask,
     )
-    lower, upper, narrowest = (np.asarray(x) for x in box(chart, (sites, posterior.sites), WIDTH))
+    lower, upper, narrowest = (np.asarray(x) for x in box(chart, (marginals, posterior.sites), WIDTH))
     start = np.clip(np.ceil(2.0 * (upper - lower) / narrowest), 32, math.inf)
     sizes = np.where(np.isfinite(start), start, math.inf)
     previous = None
@@ -150,6 +154,7 @@ def log_likelihood_quadrature(
 @jax.jit
 def _integrate(
     sites: Any,
+    marginals: Any,
     factors: Any,
     log_scale: Array,
     present: Array,
@@ -181,12 +186,16 @@ def _integrate(
         with_site = tuple(jnp.expand_dims(t, -rank - 1) for t, rank in zip(statistics, ranks, strict=True))
         log_mixtures = log_mixture_at(components, with_site, log_weights=log_weights, mask=mixture_mask)
         log_mixtures = jnp.broadcast_to(log_mixtures[..., 0], (index.shape[0], present.shape[1]))
-        log_prior = sites[0].dot(statistics) - sites[0].log_partition() + log_measure
-
         flat = flat_statistics(statistics, ranks)
 
         def with_data(family: Any) -> Array:
             return flat_statistics(family.natural_parameters, ranks) @ flat.T
+
+        if len(marginals.batch_shape) == 1:
+            log_prior = marginals[0].dot(statistics) - marginals[0].log_partition() + log_measure
+        else:
+            own = marginals[:, 0]
+            log_prior = with_data(own) - own.log_partition()[:, None] + log_measure
 
         log_joint = with_data(factors) + log_scale[:, None] + log_prior - _masked(present, log_mixtures)
         q = posterior[:, 0]

@@ -7,7 +7,7 @@ Classes are priors; functions in lower case make specifications of priors with l
 """
 
 from rpm_jax.priors import kernels
-from rpm_jax.priors._base import Posterior, Prior, PriorSpec, SitePosterior
+from rpm_jax.priors._base import Posterior, Prior, PriorSpec, RelativePrior, SitePosterior
 from rpm_jax.priors._fixed import Fixed, as_spec, fixed
 from rpm_jax.priors._gaussian_process import GaussianProcess, GaussianProcessPosterior
 from rpm_jax.priors._gaussian_process_spec import (
@@ -46,6 +46,7 @@ __all__ = [
     "Posterior",
     "Prior",
     "PriorSpec",
+    "RelativePrior",
     "SitePosterior",
     "Static",
     "TransitionCounts",

@@ -63,7 +63,13 @@ class Prior(Protocol):
 
 @runtime_checkable
 class PriorSpec(Protocol):
-    """A prior with learnable parameters, in unconstrained form."""
+    """A prior with learnable parameters, in unconstrained form.
+
+    A prior that depends on inputs of every datum (`Data.inputs`) has `init(key, inputs)`,
+    `apply(params, inputs)`, whose prior has the inputs' first axis as its batch axis, and
+    `reference(params)`: sites η̄0_t that do not depend on a datum, batch shape (T,), which factors are relative
+    to. `init(key, None)` says of which family and how many they are, before there are data.
+    """
 
     def init(self, key: Array) -> Any:
         """The initial parameters: a pytree of arrays, empty if nothing is learnable."""
@@ -72,6 +78,31 @@ class PriorSpec(Protocol):
     def apply(self, params: Any) -> Prior:
         """The prior with these parameters."""
         ...
+
+
+@pytree_dataclass
+class RelativePrior:
+    """A prior that differs by datum, with the sites that factors are relative to.
+
+    Attributes:
+        prior: p(Z) of each datum.
+        natural: η̄0, batch shape (T,).
+    """
+
+    prior: Any
+    natural: Any
+
+    def sites(self) -> Any:
+        """The marginals p(z_t) of each datum."""
+        return self.prior.sites()
+
+    def reference(self) -> Any:
+        """η̄0."""
+        return self.natural
+
+    def condition(self, potentials: Any) -> Posterior:
+        """The prior of each datum, conditioned."""
+        return self.prior.condition(potentials)
 
 
 @pytree_dataclass

@@ -172,4 +172,12 @@ def _stacked_data(
     if log_weights is not None:
         weights = [as_data(tuple(v[s] for v in views), None, log_weights[s]) for s in range(num_seeds)]
         log_weights = jnp.stack([jnp.asarray(data.log_weights) for data in weights])
-    return Data(views, mask, log_weights, inputs=jax.tree.map(jnp.asarray, inputs))
+    for path, leaf in jax.tree_util.tree_leaves_with_path(inputs):
+        if jnp.ndim(leaf) < 2 or leaf.shape[0] != num_seeds:
+            raise ValueError(
+                f"inputs{jax.tree_util.keystr(path)} must have shape (seeds, N, ...) with {num_seeds} seeds for "
+                f"stacked_data=True, got {jnp.shape(leaf)}"
+            )
+    checked = as_data(checked.views, inputs=jax.tree.map(merge, inputs))
+    inputs = jax.tree.map(lambda leaf: leaf.reshape(num_seeds, -1, *leaf.shape[1:]), checked.inputs)
+    return Data(views, mask, log_weights, inputs=inputs)

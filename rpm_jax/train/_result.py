@@ -50,8 +50,8 @@ class Fit:
 
     @property
     def prior(self) -> Any:
-        """The prior with the fitted parameters."""
-        return self.model.prior_of(self.params)
+        """The prior with the fitted parameters; with inputs, of each datum of the fit."""
+        return self.model.prior_of(self.params, self.data.inputs)
 
     def posterior(self) -> Posterior:
         """q(Z|X) of the data of the fit; `rpm_jax.inference.posterior`."""

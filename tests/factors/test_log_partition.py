@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from support import FAMILIES, two_views
+from support import FAMILIES, init, two_views
 
 import rpm_jax as rpm
 from rpm_jax.factors import LogPartitionFactors, per_view, shared
@@ -52,8 +52,10 @@ def perceptron(params, vectors):
 
 def bound_by_hand(model, params, is_correction):
     """The conjugate bound with ξ = ηq, datum by datum, for one real latent."""
-    first, second = (p[..., 0, 0] for p in model.factors(params, VIEWS).natural.natural_parameters)
-    prior = model.prior(params).sites()
+    first, second = (
+        p[..., 0, 0] for p in model.recognise(params, rpm.as_data(VIEWS).all()).natural.natural_parameters
+    )
+    prior = model.prior_of(params).sites()
     prior_first, prior_second = prior.eta1[0, 0], prior.eta2[0, 0]
     own = params["factors"]["log_partition"]
     own = {**own, "statistics": jax.lax.stop_gradient(own["statistics"])}
@@ -103,7 +105,7 @@ def test_bound_and_gradient_against_the_formula(kind):
         return [
             (function(moved), jax.grad(lambda p, f=function: f(p) @ jnp.array([1.0, -0.5]))(moved))
             for function in (
-                lambda p: model.bound(p, BATCH, DATA),
+                lambda p: rpm.bound(model, p, BATCH, DATA),
                 lambda p: bound_by_hand(model, p, is_correction),
             )
         ]
@@ -143,11 +145,11 @@ def test_a_learned_log_partition_that_is_exact(name):
     @jax.jit
     def both():
         params = normalised.init(KEY, DATA)
-        size = normalised.factors(params, VIEWS).natural.as_vectors().shape[-1]
+        size = normalised.recognise(params, rpm.as_data(VIEWS).all()).natural.as_vectors().shape[-1]
         own = {"statistics": {"scale": jnp.ones((2, size))}, "network": {}}
 
         def value(model, params):
-            return model.bound(params, BATCH, DATA) @ jnp.array([1.0, -0.5])
+            return rpm.bound(model, params, BATCH, DATA) @ jnp.array([1.0, -0.5])
 
         def as_learned(params):
             return {**params, "factors": {"factors": params["factors"], "log_partition": own}}
@@ -180,7 +182,7 @@ def test_a_correction_starts_at_the_family():
         own = params["factors"]["log_partition"]
         own = {**own, "network": jax.tree.map(shifted, own["network"])}
         moved = {**params, "factors": {**params["factors"], "log_partition": own}}
-        factors = scaled.factors(moved, data.views)
+        factors = scaled.recognise(moved, data.all())
         vectors = jnp.concatenate(factors.natural.natural_parameters, axis=-1)
         corrections = [
             [perceptron(jax.tree.map(lambda leaf, j=j: leaf[j], own), vectors[:, j, t]) for t in range(3)]
@@ -209,10 +211,10 @@ def test_streamed_pooled_masked_and_weighted(monkeypatch):
     data = rpm.as_data(views, mask, weights)
     factors = shared(PointwiseMLP((3,)), kind="unnormalised", log_partition=InputConvex((3,)))
     model = rpm.RPM(rpm.priors.gaussian_process(np.arange(3) / 2.0), factors, pooled=True)
-    params = jax.jit(model.init)(KEY, data)
+    params = init(model, KEY, data)
 
     def value(params, data):
-        return model.bound(params, data.batch(jnp.array([1, 4])), data).mean()
+        return rpm.bound(model, params, data.batch(jnp.array([1, 4])), data).mean()
 
     evaluate = jax.jit(jax.value_and_grad(value))
     expected = evaluate(params, data)
@@ -220,7 +222,9 @@ def test_streamed_pooled_masked_and_weighted(monkeypatch):
     close(evaluate(params, rpm.as_data(spoiled, mask, weights)), expected)
     monkeypatch.setattr(_blocks, "STREAMED_INPUTS", 1)
     monkeypatch.setattr(_blocks, "BLOCK_INPUTS", 2 * 2 * 3)
-    assert isinstance(model.mixture(params, data).components.natural, rpm.normalizers.Components)
+    assert isinstance(
+        model.mixture(params, rpm.feeds.Lazy(data)).components.natural, rpm.normalizers.Components
+    )
     evaluate = jax.jit(jax.value_and_grad(lambda params, data: value(params, data)))
     close(evaluate(params, data), expected, 1e-11)
 
@@ -234,25 +238,25 @@ def test_likelihood_by_quadrature():
     @jax.jit
     def brute_force():
         params = model.init(KEY, DATA)
-        factors = model.factors(params, VIEWS)
+        factors = model.recognise(params, rpm.as_data(VIEWS).all())
         first, second = (p[..., 0, 0, None] for p in factors.natural.natural_parameters)
         log_f = first * grid + second * grid**2 + factors.log_scale
         log_mixture = jax.nn.logsumexp(log_f, axis=0) - math.log(9)
-        log_prior = model.prior(params).sites()[0].log_prob(grid[:, None])
+        log_prior = model.prior_of(params).sites()[0].log_prob(grid[:, None])
         log_joint = log_prior + jnp.sum(log_f - log_mixture, axis=1)
         return params, jax.nn.logsumexp(log_joint, axis=1) + math.log(grid[1] - grid[0])
 
     params, expected = brute_force()
-    got = model.log_likelihood_quadrature(params, VIEWS, data=VIEWS).log_likelihood
+    got = rpm.diagnostics.log_likelihood_quadrature(rpm.Fitted(model, params, VIEWS), VIEWS).log_likelihood
     np.testing.assert_allclose(got, expected, atol=1e-8)
-    assert np.all(model.evaluate(params, VIEWS, data=VIEWS) <= got)
+    assert np.all(rpm.inference.evaluate(rpm.Fitted(model, params, VIEWS), VIEWS) <= got)
 
 
 def test_parameters_and_their_groups(monkeypatch):
     """One ψ for every view, or one for all; scales are those of some data, and not learned."""
     monkeypatch.setattr("rpm_jax.factors._log_partition.MOST_FOR_STATISTICS", 3)
     model, common = static(MLP((4,))), static(MLP((4,)), make=shared)
-    params = jax.jit(model.init)(KEY, DATA)
+    params = init(model, KEY, DATA)
     groups = model.groups(params)["factors"]["log_partition"]
     assert set(jax.tree.leaves(groups["statistics"])) == {"none"}
     assert set(jax.tree.leaves(groups["network"])) == {"networks"}
@@ -264,7 +268,7 @@ def test_parameters_and_their_groups(monkeypatch):
         """η of all data, and h of one view taken twice, with all parameters of the first view."""
         first = jax.tree.map(lambda leaf: leaf[0], params["factors"])
         same = common.factors({**params, "factors": first}, (VIEWS[0], VIEWS[0]))
-        return model.factors(params, VIEWS), same.log_scale
+        return model.recognise(params, rpm.as_data(VIEWS).all()), same.log_scale
 
     factors, same = scales(params)
     vectors = jnp.concatenate([factors.natural.eta1, factors.natural.eta2], -1)[np.array([0, 4, 8]), :, 0]
@@ -305,7 +309,7 @@ def test_fit(kind, network, slack, tmp_path):
         model = rpm.RPM(prior, per_view(MLP((20, 20)), **options))
         fits[name] = rpm.fit(model, views, key=KEY, num_steps=1500)
     assert abs(fits["ψ"].bound - fits["A"].bound) < slack
-    params = jax.jit(model.init)(KEY, rpm.as_data(views))
+    params = init(model, KEY, rpm.as_data(views))
     again = rpm.fit(model, views, key=KEY, num_steps=20, params=params).params["factors"]["log_partition"]
     before = params["factors"]["log_partition"]
     close(again["statistics"], before["statistics"], 0.0)
@@ -314,8 +318,8 @@ def test_fit(kind, network, slack, tmp_path):
     rpm.train.save_checkpoint(tmp_path / "fit", fits["ψ"].params)
     loaded = rpm.train.load_checkpoint(tmp_path / "fit", like=params).params
     jax.tree.map(np.testing.assert_array_equal, loaded, fits["ψ"].params)
-    error = model.log_partition_error(fits["ψ"].params, views)
-    start = model.log_partition_error(params, views)
+    error = rpm.diagnostics.log_partition_error(rpm.Fitted(model, fits["ψ"].params, views))
+    start = rpm.diagnostics.log_partition_error(rpm.Fitted(model, params, views))
     assert np.all(error.standard_deviation < 0.15 * np.std(error.exact, axis=0))
     assert np.all(error.correlation > 0.99)
     assert kind == "scaled" or np.all(start.correlation < 0.99)
@@ -352,7 +356,7 @@ class Wide(MLP):
 def test_errors(options, error, message, make):
     def build_and_apply():
         model = rpm.RPM(rpm.priors.static(NATURAL), make(MLP((3,)), **options))
-        jax.eval_shape(lambda: model.factors(model.init(KEY, DATA), VIEWS))
+        jax.eval_shape(lambda: model.recognise(model.init(KEY, DATA), rpm.as_data(VIEWS).all()))
 
     if make is shared:
         message = message.replace(r"\(9, 2\)", r"\(18, 2\)")

@@ -185,7 +185,9 @@ def test_factors_that_are_not_networks():
     model = rpm.RPM(rpm.priors.Static(ONE[0]), Direct())
     views = (normal(1), normal(1))
     params = model.init(KEY, views)
-    np.testing.assert_array_equal(model.factors(params, views).natural.eta1[:, 1, 0, 0], views[1][:, 0])
+    np.testing.assert_array_equal(
+        model.recognise(params, rpm.as_data(views).all()).natural.eta1[:, 1, 0, 0], views[1][:, 0]
+    )
     with pytest.raises(ValueError, match="either all factors have a log_scale or none"):
         stack_views([Recognition(ONE[None]), Recognition(ONE[None], np.zeros((1, 1)))])
 

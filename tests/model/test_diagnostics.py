@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from support import two_views
+from support import init, two_views
 
 import rpm_jax as rpm
 from rpm_jax.expfam import Beta, Categorical, DiagonalGaussian, VonMises
@@ -36,14 +36,15 @@ def model(posterior="conjugate", prior="gaussian", **options):
 def params(posterior="conjugate", prior="gaussian", size=12, **options):
     own = model(posterior, prior, **options)
     views = TRAIN if prior != "process" else two_views(0, size, sites=4)
-    return jax.jit(own.init)(KEY, rpm.as_data(views))
+    return init(own, KEY, rpm.as_data(views))
 
 
 def grid_densities(own, p, views):
     """(log f_j(z|x_j) of some data, log F_j(z) over TRAIN, log p(z)) on GRID, from densities alone."""
-    sites = own.prior(p).sites()
+    sites = own.prior_of(p).sites()
     log_f, train = (
-        own.factors(p, v).natural.log_prob(GRID[:, None, None, None, None]) for v in (views, TRAIN)
+        own.recognise(p, rpm.as_data(v).all()).natural.log_prob(GRID[:, None, None, None, None])
+        for v in (views, TRAIN)
     )
     log_mixture = jax.nn.logsumexp(train, axis=1) - np.log(train.shape[1])
     return log_f[..., 0], log_mixture[..., 0], sites[0].log_prob(GRID[:, None])
@@ -65,25 +66,29 @@ def brute_force():
 
 def test_bound_estimate_quadrature_of_new_data(brute_force):
     own, p = model(), params()
-    exact = own.log_density_ratio(p, NEW, data=TRAIN, method="quadrature")
+    exact = rpm.diagnostics.log_density_ratio(rpm.Fitted(own, p, TRAIN), NEW, method="quadrature")
     np.testing.assert_allclose(exact, brute_force, atol=1e-8)
-    bound = own.log_density_ratio(p, NEW, data=TRAIN)
-    np.testing.assert_allclose(bound, own.evaluate(p, NEW, data=TRAIN))
-    estimate = own.log_likelihood_estimate(p, NEW, KEY, data=TRAIN, num_samples=10_000)
+    bound = rpm.diagnostics.log_density_ratio(rpm.Fitted(own, p, TRAIN), NEW)
+    np.testing.assert_allclose(bound, rpm.inference.evaluate(rpm.Fitted(own, p, TRAIN), NEW))
+    estimate = rpm.diagnostics.log_likelihood_estimate(
+        rpm.Fitted(own, p, TRAIN), NEW, KEY, num_samples=10_000
+    )
     assert np.all(bound <= exact)
     assert np.all(np.abs(estimate.log_likelihood - exact) <= 3 * estimate.standard_error)
     assert np.all(estimate.standard_error < 0.06)
-    ratio = own.log_density_ratio(p, NEW, data=TRAIN, method="estimate", key=KEY, num_samples=10_000)
+    ratio = rpm.diagnostics.log_density_ratio(
+        rpm.Fitted(own, p, TRAIN), NEW, method="estimate", key=KEY, num_samples=10_000
+    )
     np.testing.assert_array_equal(ratio, estimate.log_likelihood)
-    dependence = own.total_correlation(p, NEW, data=TRAIN, method="quadrature")
+    dependence = rpm.diagnostics.total_correlation(rpm.Fitted(own, p, TRAIN), NEW, method="quadrature")
     np.testing.assert_allclose(dependence.total_correlation, np.mean(exact))
     np.testing.assert_allclose(dependence.standard_error, np.std(exact, ddof=1) / np.sqrt(5))
 
 
 def test_parts_of_the_gap(brute_force):
     own, p = model(), params()
-    exact = own.bound_gap(p, NEW, data=TRAIN)
-    drawn = own.bound_gap(p, NEW, KEY, num_samples=10_000, data=TRAIN)
+    exact = rpm.diagnostics.bound_gap(rpm.Fitted(own, p, TRAIN), NEW)
+    drawn = rpm.diagnostics.bound_gap(rpm.Fitted(own, p, TRAIN), NEW, KEY, num_samples=10_000)
     np.testing.assert_allclose(exact.log_likelihood, brute_force, atol=1e-8)
     total = exact.posterior_gap + exact.auxiliary_gap
     np.testing.assert_allclose(exact.log_likelihood - exact.bound, total, atol=1e-10)
@@ -97,7 +102,9 @@ def test_density_integrates_to_one():
     """Σ over all pairs of values of p0 p0 w is 1, under the training mixture."""
     pairs = np.stack(np.meshgrid(np.arange(12), np.arange(12))).reshape(2, -1)
     views = tuple(view[index] for view, index in zip(TRAIN, pairs, strict=True))
-    log_w = model().log_density_ratio(params(), views, data=TRAIN, method="quadrature")
+    log_w = rpm.diagnostics.log_density_ratio(
+        rpm.Fitted(model(), params(), TRAIN), views, method="quadrature"
+    )
     np.testing.assert_allclose(np.mean(np.exp(log_w)), 1.0, atol=1e-8)
 
 
@@ -115,11 +122,13 @@ def test_prediction_against_quadrature():
 
     # Whatever the second view holds.
     views = (NEW[0], jnp.full_like(NEW[1], jnp.nan))
-    log_weights = own.predictive_log_weights(p, views, 1, data=TRAIN, key=KEY, num_samples=20_000)
+    log_weights = rpm.generation.predictive_log_weights(
+        rpm.Fitted(own, p, TRAIN), views, 1, key=KEY, num_samples=20_000
+    )
     assert log_weights.shape == (5, 12, 1)
     np.testing.assert_allclose(jax.nn.logsumexp(log_weights, axis=1), 0.0, atol=1e-10)
     np.testing.assert_allclose(np.exp(log_weights[..., 0]), expected(p), atol=0.01)
-    draws = own.predict(p, views, 1, KEY, (2000,), data=TRAIN, num_samples=2000)
+    draws = rpm.generation.predict(rpm.Fitted(own, p, TRAIN), views, 1, KEY, (2000,), num_samples=2000)
     assert draws.shape == (2000, 5, 1)
     frequency = np.stack([np.bincount(np.asarray(draws[:, n, 0]), minlength=12) / 2000 for n in range(5)])
     np.testing.assert_allclose(frequency, np.exp(log_weights[..., 0]), atol=0.05)
@@ -127,20 +136,20 @@ def test_prediction_against_quadrature():
 
 def test_categorical_latents_are_exact():
     own, p = model(None, "categorical"), params(None, "categorical")
-    exact = own.evaluate(p, NEW, data=TRAIN)
-    estimate = own.log_likelihood_estimate(p, NEW, KEY, data=TRAIN, num_samples=7)
+    exact = rpm.inference.evaluate(rpm.Fitted(own, p, TRAIN), NEW)
+    estimate = rpm.diagnostics.log_likelihood_estimate(rpm.Fitted(own, p, TRAIN), NEW, KEY, num_samples=7)
     np.testing.assert_allclose(estimate.log_likelihood, exact, atol=1e-12)
     np.testing.assert_allclose(estimate.effective_sample_size, 7.0)
-    gap = own.bound_gap(p, NEW, KEY, data=TRAIN, num_samples=7)
+    gap = rpm.diagnostics.bound_gap(rpm.Fitted(own, p, TRAIN), NEW, KEY, num_samples=7)
     np.testing.assert_allclose(gap.posterior_gap, 0.0, atol=1e-12)
     np.testing.assert_allclose(gap.auxiliary_gap, 0.0, atol=1e-12)
     # p(x_1|x_0) = Σ_k p(k|x_0) p(x_1|k).
-    ratios = own.log_ratios(p, TRAIN, data=TRAIN).logits[:, :, 0]
-    given = own.log_ratios(p, NEW, data=TRAIN).logits[:, 0, 0]
+    ratios = rpm.inference.log_ratios(rpm.Fitted(own, p, TRAIN), TRAIN).logits[:, :, 0]
+    given = rpm.inference.log_ratios(rpm.Fitted(own, p, TRAIN), NEW).logits[:, 0, 0]
     expected = jax.nn.softmax(given) @ jnp.exp(ratios[:, 1]).T / 12
-    log_weights = own.predictive_log_weights(p, NEW, 1, data=TRAIN)
+    log_weights = rpm.generation.predictive_log_weights(rpm.Fitted(own, p, TRAIN), NEW, 1)
     np.testing.assert_allclose(np.exp(log_weights[..., 0]), expected, atol=1e-12)
-    divergence = own.mixture_divergence(p, TRAIN, KEY)
+    divergence = rpm.diagnostics.mixture_divergence(rpm.Fitted(own, p, TRAIN), KEY)
     assert divergence.divergence.shape == (2, 1)
     assert np.all(divergence.divergence >= 0)
 
@@ -152,12 +161,14 @@ def test_saturated_posteriors_keep_or_get_rows():
     data = rpm.as_data(TRAIN)
     # Rows start at the conjugate potentials.
     np.testing.assert_allclose(
-        own.log_density_ratio(p, data, data=data),
-        conjugate.log_density_ratio(same, data, data=data),
+        rpm.diagnostics.log_density_ratio(rpm.Fitted(own, p, data), data),
+        rpm.diagnostics.log_density_ratio(rpm.Fitted(conjugate, same, data), data),
         atol=1e-6,
     )
-    start = conjugate.bound_gap(same, NEW, data=TRAIN)
-    moved = own.bound_gap(p, NEW, data=TRAIN, num_steps=200)
+    start = rpm.diagnostics.bound_gap(rpm.Fitted(conjugate, same, TRAIN), NEW)
+    moved = rpm.diagnostics.bound_gap(
+        rpm.Fitted(own, p, TRAIN), NEW, against=rpm.inference.Against("train", num_steps=200)
+    )
     np.testing.assert_allclose(moved.log_likelihood, start.log_likelihood, atol=1e-8)
     assert np.mean(moved.bound) >= np.mean(start.bound)
 
@@ -167,31 +178,41 @@ def test_sequences_with_missing_views():
     train, new = two_views(0, 12, sites=4), two_views(1, 70, sites=4)
     mask = np.random.default_rng(0).random((70, 2, 4)) < 0.8
     data = rpm.Data(tuple(np.where(mask[:, j], v, np.nan) for j, v in enumerate(new)), jnp.asarray(mask))
-    gap = own.bound_gap(p, data, KEY, data=train, num_samples=100)
+    gap = rpm.diagnostics.bound_gap(rpm.Fitted(own, p, train), data, KEY, num_samples=100)
     assert gap.bound.shape == (70,)
-    np.testing.assert_allclose(gap.bound, own.evaluate(p, data, data=train), atol=1e-10)
+    np.testing.assert_allclose(gap.bound, rpm.inference.evaluate(rpm.Fitted(own, p, train), data), atol=1e-10)
     assert np.all(gap.auxiliary_gap >= -3.5 * gap.auxiliary_gap_error)
     assert np.all(gap.posterior_gap >= -3.5 * gap.posterior_gap_error)
-    log_weights = own.predictive_log_weights(p, data, 0, data=train, key=KEY, num_samples=100)
+    log_weights = rpm.generation.predictive_log_weights(
+        rpm.Fitted(own, p, train), data, 0, key=KEY, num_samples=100
+    )
     assert log_weights.shape == (70, 12, 4)
     np.testing.assert_allclose(jax.nn.logsumexp(log_weights, axis=1), 0.0, atol=1e-10)
-    assert own.mixture_divergence(p, train, KEY, num_samples=50).divergence.shape == (2, 4)
+    assert rpm.diagnostics.mixture_divergence(
+        rpm.Fitted(own, p, train), KEY, num_samples=50
+    ).divergence.shape == (2, 4)
 
 
 def test_distinct_values_change_nothing():
     """Where the components are the distinct values, of which there are few, each with its mass."""
     counts = np.random.default_rng(0).integers(0, 3, size=(2, 200, 1)).astype(float)
     own, data = model(), rpm.as_data(tuple(counts))
-    p = jax.jit(own.init)(KEY, data)
+    p = init(own, KEY, data)
     prepared = own.prepare(data)
     assert prepared.distinct is not None
     new = tuple(view[:3] for view in counts)
-    plain, few = (own.bound_gap(p, new, KEY, num_samples=20, data=d) for d in (data, prepared))
+    plain, few = (
+        rpm.diagnostics.bound_gap(rpm.Fitted(own, p, d), new, KEY, num_samples=20) for d in (data, prepared)
+    )
     np.testing.assert_allclose(few.log_likelihood, plain.log_likelihood, atol=1e-10)
-    exact = [own.log_density_ratio(p, new, data=d, method="quadrature") for d in (data, prepared)]
+    exact = [
+        rpm.diagnostics.log_density_ratio(rpm.Fitted(own, p, d), new, method="quadrature")
+        for d in (data, prepared)
+    ]
     np.testing.assert_allclose(*exact, atol=1e-8)
     weights = [
-        own.predictive_log_weights(p, new, 0, data=d, key=KEY, num_samples=20) for d in (data, prepared)
+        rpm.generation.predictive_log_weights(rpm.Fitted(own, p, d), new, 0, key=KEY, num_samples=20)
+        for d in (data, prepared)
     ]
     assert weights[1].shape == (3, 200, 1)
     np.testing.assert_allclose(*weights, atol=1e-10)
@@ -205,40 +226,46 @@ def test_pooled_mixtures():
         rpm.factors.per_view(rpm.networks.PointwiseMLP((4,)), 2),
         pooled=True,
     )
-    p = jax.jit(own.init)(KEY, rpm.as_data(train))
-    log_weights = own.predictive_log_weights(p, train, 0, data=train, key=KEY, num_samples=20)
+    p = init(own, KEY, rpm.as_data(train))
+    log_weights = rpm.generation.predictive_log_weights(
+        rpm.Fitted(own, p, train), train, 0, key=KEY, num_samples=20
+    )
     assert log_weights.shape == (12, 48, 4)
     np.testing.assert_allclose(jax.nn.logsumexp(log_weights, axis=1), 0.0, atol=1e-10)
-    assert own.mixture_divergence(p, train, KEY, num_samples=20).divergence.shape == (2, 1)
+    assert rpm.diagnostics.mixture_divergence(
+        rpm.Fitted(own, p, train), KEY, num_samples=20
+    ).divergence.shape == (2, 1)
 
 
 def test_importance_weighted_training():
     """The fit rises by the exact likelihood, and the loss is minus the estimate."""
     own, data = model(), rpm.as_data(TRAIN)
     loss = rpm.train.ImportanceWeighted(own, num_samples=8)
-    fit = rpm.fit(own, data, key=KEY, num_steps=60, loss=loss, params=params(), batch_size=12)
-    before = own.log_density_ratio(params(), data, data=data, method="quadrature")
-    after = own.log_density_ratio(fit.params, data, data=data, method="quadrature")
+    fit = rpm.fit(own, data, key=KEY, num_steps=60, objective=loss, params=params(), batch_size=12)
+    before = rpm.diagnostics.log_density_ratio(rpm.Fitted(own, params(), data), data, method="quadrature")
+    after = rpm.diagnostics.log_density_ratio(rpm.Fitted(own, fit.params, data), data, method="quadrature")
     assert np.mean(after) > np.mean(before) + 0.05
     many = rpm.train.ImportanceWeighted(own, num_samples=10_000)
-    value, _ = jax.jit(many.step)(params(), data.batch(jnp.arange(12)), data, KEY)
+    value = jax.jit(many)(params(), data.batch(jnp.arange(12)), data, KEY)
     assert abs(-value - np.mean(before)) < 0.03
 
 
 def test_errors():
     own, p = model(), params()
-    with pytest.raises(ValueError, match=r"pass data=\.\.\."):
-        own.log_likelihood_estimate(p, NEW, KEY)
+    implicit = rpm.Fitted(rpm.ImplicitRPM(own.prior, own.factors), p, TRAIN)
+    for question in (rpm.diagnostics.log_likelihood_estimate, rpm.diagnostics.bound_gap):
+        with pytest.raises(TypeError, match="is not defined for ImplicitRPM, which has no evidence"):
+            question(implicit, NEW, KEY)
     with pytest.raises(ValueError, match="key: method='estimate' draws latents"):
-        own.log_density_ratio(p, NEW, data=TRAIN, method="estimate")
+        rpm.diagnostics.log_density_ratio(rpm.Fitted(own, p, TRAIN), NEW, method="estimate")
     with pytest.raises(ValueError, match="method must be"):
-        own.log_density_ratio(p, NEW, data=TRAIN, method="exact")
+        rpm.diagnostics.log_density_ratio(rpm.Fitted(own, p, TRAIN), NEW, method="exact")
     with pytest.raises(ValueError, match=r"view must be one of the views 0\.\.1, got 2"):
-        own.predictive_log_weights(p, NEW, 2, data=TRAIN, key=KEY)
+        rpm.generation.predictive_log_weights(rpm.Fitted(own, p, TRAIN), NEW, 2, key=KEY)
     with pytest.raises(ValueError, match=r"given must be some of the views 0\.\.1 without"):
-        own.predictive_log_weights(p, NEW, 1, data=TRAIN, key=KEY, given=(1,))
+        rpm.generation.predictive_log_weights(rpm.Fitted(own, p, TRAIN), NEW, 1, key=KEY, given=(1,))
     with pytest.raises(ValueError, match="this model's predictions draw latents"):
-        own.predictive_log_weights(p, NEW, 1, data=TRAIN)
+        rpm.generation.predictive_log_weights(rpm.Fitted(own, p, TRAIN), NEW, 1)
     with pytest.raises(ValueError, match="num_samples must be a positive integer"):
         rpm.train.ImportanceWeighted(own, num_samples=0)
     for natural in (VonMises(jnp.zeros((1, 2))), Categorical(jnp.zeros(3))):

@@ -6,9 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from support import bound, feed_bound, feed_state, init, minibatch_bound
 
 import rpm_jax as rpm
 from rpm_jax import objectives
+from rpm_jax._record import record
 from rpm_jax.expfam import Categorical, DiagonalGaussian
 from rpm_jax.factors import Recognition, per_view
 from rpm_jax.model import _blocks
@@ -37,6 +39,7 @@ MODEL = rpm.RPM(PRIOR, per_view(MLP((4,))))
 PARAMS = MODEL.init(KEY, DATA)
 
 
+@record
 class Given:
     """The views are the logits."""
 
@@ -49,10 +52,12 @@ class Given:
 
 
 def test_defaults_are_exact():
-    assert isinstance(MODEL.posterior_strategy, type(rpm.posteriors.exact()))
-    assert isinstance(MODEL.auxiliary_strategy, type(rpm.auxiliaries.exact()))
+    assert isinstance(MODEL.posterior, type(rpm.posteriors.exact()))
+    assert isinstance(MODEL.auxiliary, type(rpm.auxiliaries.exact()))
     gaussian = rpm.priors.static(DiagonalGaussian(np.zeros(1), -0.5 * np.ones(1)))
-    assert not rpm.RPM(gaussian, per_view(MLP((4,)))).one_hot
+    assert not rpm.RPM(gaussian, per_view(MLP((4,)))).is_exact
+    assert MODEL.is_exact
+    assert MODEL.needs_mixture
     for arguments in ((rpm.posteriors.exact(), None), (None, rpm.auxiliaries.exact())):
         with pytest.raises(ValueError, match=r"exact\(\) needs a prior whose sites have one-hot statistics"):
             rpm.RPM(gaussian, per_view(MLP((4,))), *arguments)
@@ -61,8 +66,8 @@ def test_defaults_are_exact():
 @pytest.fixture(scope="module")
 def by_hand():
     """The likelihood and posterior of natural parameters that the model's networks give."""
-    factors = MODEL.factors(PARAMS, DATA.views).natural
-    prior = MODEL.prior(PARAMS)
+    factors = MODEL.recognise(PARAMS, DATA.all()).natural
+    prior = MODEL.prior_of(PARAMS)
     return factors, prior, objectives.exact_posterior(prior, factors, factors)
 
 
@@ -70,16 +75,16 @@ def test_factors_are_the_networks_alone():
     """No prior is added to logits: with a biased prior and zero networks the factors are uniform."""
     (group,) = PARAMS["factors"]
     group = {**group, "network": jax.tree.map(jnp.zeros_like, group["network"])}
-    factors = MODEL.factors({**PARAMS, "factors": (group,)}, DATA.views)
+    factors = MODEL.recognise({**PARAMS, "factors": (group,)}, DATA.all())
     np.testing.assert_allclose(factors.natural.probabilities, 1 / STATES)
 
 
 def test_bound_is_the_likelihood(by_hand):
     factors, prior, posterior = by_hand
-    bound = MODEL.bound(PARAMS, EVERYTHING, DATA)
+    bound = rpm.bound(MODEL, PARAMS, EVERYTHING, DATA)
     np.testing.assert_allclose(bound, objectives.exact_log_likelihood(prior, factors, factors), rtol=1e-12)
-    np.testing.assert_allclose(MODEL.mean_bound(PARAMS, DATA, DATA), bound.mean(), rtol=1e-12)
-    got = MODEL.posterior(PARAMS, DATA).sites.probabilities
+    np.testing.assert_allclose(rpm.model.mean_bound(MODEL, PARAMS, DATA, DATA), bound.mean(), rtol=1e-12)
+    got = rpm.inference.posterior(rpm.Fitted(MODEL, PARAMS, DATA)).sites.probabilities
     np.testing.assert_allclose(got, posterior.sites.probabilities, atol=1e-12)
 
 
@@ -87,71 +92,63 @@ def test_bound_is_the_likelihood(by_hand):
 def test_new_data(mixture, by_hand):
     factors, prior, _ = by_hand
     views = clustered_views(seed=1, size=5)
-    new = MODEL.factors(PARAMS, views).natural
+    new = MODEL.recognise(PARAMS, rpm.as_data(views).all()).natural
     joined = Categorical(jnp.concatenate([factors.logits, new.logits]))
     components = {"train": factors, "given": new, "both": joined}[mixture]
     want = objectives.exact_posterior(prior, new, components)
-    got = MODEL.infer(PARAMS, views, data=DATA, mixture=mixture)
+    got = rpm.inference.infer(rpm.Fitted(MODEL, PARAMS, DATA), views, against=mixture)
     np.testing.assert_allclose(got.sites.probabilities, want.sites.probabilities, atol=1e-12)
-    bound = MODEL.evaluate(PARAMS, views, data=DATA, mixture=mixture)
+    bound = rpm.inference.evaluate(rpm.Fitted(MODEL, PARAMS, DATA), views, against=mixture)
     np.testing.assert_allclose(bound, want.log_normalizer, rtol=1e-12)
 
 
 def test_posteriors_of_single_views(by_hand):
     """From log-ratios, and the same by a mask that leaves one view."""
-    ratios = MODEL.log_ratios(PARAMS, VIEWS, data=DATA)
+    ratios = rpm.inference.log_ratios(rpm.Fitted(MODEL, PARAMS, DATA), VIEWS)
     _, prior, posterior = by_hand
     both = prior.condition(ratios.sum(-2)).sites
     np.testing.assert_allclose(both.probabilities, posterior.sites.probabilities, atol=1e-12)
     alone = prior.condition(ratios[:, 1]).sites
     mask = np.tile([False, True], (DATA.size, 1))
-    want = MODEL.infer(PARAMS, rpm.as_data(VIEWS, mask), data=DATA)
+    want = rpm.inference.infer(rpm.Fitted(MODEL, PARAMS, DATA), rpm.as_data(VIEWS, mask))
     np.testing.assert_allclose(alone.probabilities, want.sites.probabilities, atol=1e-12)
     gaussian = rpm.RPM(
         rpm.priors.static(DiagonalGaussian(np.zeros(1), -0.5 * np.ones(1))), per_view(MLP((4,)))
     )
     with pytest.raises(TypeError, match="log_ratios needs a prior whose sites have one-hot statistics"):
-        gaussian.log_ratios({}, VIEWS, data=DATA)
-
-
-def test_new_data_need_the_old():
-    with pytest.raises(ValueError, match="F_j with mixture='train' is made of the data of the fit"):
-        MODEL.infer(PARAMS, VIEWS)
+        rpm.inference.log_ratios(rpm.Fitted(gaussian, {}, DATA), VIEWS)
 
 
 def test_networks_in_blocks(monkeypatch):
     """Five data at a time, the last block smaller: value and gradient as with all at once."""
-
-    def value(params):
-        return MODEL.bound(params, EVERYTHING, DATA).mean()
-
-    expected = jax.jit(jax.value_and_grad(value))(PARAMS)
-    posterior = MODEL.posterior(PARAMS, DATA).sites.probabilities
-    monkeypatch.setattr(_blocks, "BLOCK_INPUTS", 5 * 4)
-    assert _blocks.block_size(DATA.views) == 5
-    got = jax.jit(jax.value_and_grad(value))(PARAMS)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-12), got, expected)
-    other = rpm.RPM(PRIOR, per_view(MLP((4,))))
-    np.testing.assert_allclose(other.posterior(PARAMS, DATA).sites.probabilities, posterior, atol=1e-12)
-    np.testing.assert_allclose(other.mean_bound(PARAMS, DATA, DATA), expected[0], rtol=1e-12)
     mask = np.random.default_rng(0).random((DATA.size, 2)) < 0.7
     masked = rpm.as_data(VIEWS, mask)
-    in_blocks = jax.jit(lambda: other.bound(PARAMS, EVERYTHING, masked))()
+
+    def everything():
+        jax.clear_caches()  # the limits are read while tracing
+        value = jax.value_and_grad(lambda params: rpm.bound(MODEL, params, EVERYTHING, DATA).mean())
+        posterior = rpm.inference.posterior(rpm.Fitted(MODEL, PARAMS, DATA)).sites.probabilities
+        mean = rpm.model.mean_bound(MODEL, PARAMS, DATA, DATA)
+        return jax.jit(value)(PARAMS), posterior, mean, bound(MODEL, PARAMS, EVERYTHING, masked)
+
+    expected = everything()
+    monkeypatch.setattr(_blocks, "BLOCK_INPUTS", 5 * 4)
+    assert _blocks.block_size(DATA.views) == 5
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-12), everything(), expected)
     monkeypatch.undo()
-    at_once = jax.jit(lambda: other.bound(PARAMS, EVERYTHING, masked))()
-    np.testing.assert_allclose(in_blocks, at_once, rtol=1e-12)
+    jax.clear_caches()
 
 
 def test_minibatch_and_all_data():
     """Over a batch that holds all data the approximation is none; F over part of them is another."""
-    exact = MODEL.bound(PARAMS, EVERYTHING, DATA)
-    np.testing.assert_allclose(MODEL.minibatch_bound(PARAMS, EVERYTHING), exact, rtol=1e-12)
+    exact = bound(MODEL, PARAMS, EVERYTHING, DATA)
+    np.testing.assert_allclose(minibatch_bound(MODEL, PARAMS, EVERYTHING, DATA), exact, rtol=1e-12)
     batch = DATA.batch(jnp.arange(5))
-    want = MODEL.bound(PARAMS, batch, rpm.Data(batch.views))
-    np.testing.assert_allclose(MODEL.minibatch_bound(PARAMS, batch), want, rtol=1e-12)
-    weights = jax.nn.log_softmax(jnp.arange(5.0))
-    want = MODEL.bound(PARAMS, batch, rpm.Data(batch.views, None, weights))
-    np.testing.assert_allclose(MODEL.minibatch_bound(PARAMS, batch, weights), want, rtol=1e-12)
+    want = bound(MODEL, PARAMS, batch, rpm.Data(batch.views))
+    np.testing.assert_allclose(minibatch_bound(MODEL, PARAMS, batch, DATA), want, rtol=1e-12)
+    weighted = rpm.as_data(VIEWS, None, np.arange(12.0))
+    want = bound(MODEL, PARAMS, batch, rpm.Data(batch.views, None, jax.nn.log_softmax(jnp.arange(5.0))))
+    np.testing.assert_allclose(minibatch_bound(MODEL, PARAMS, batch, weighted), want, rtol=1e-12)
 
 
 def test_minibatch_bias():
@@ -162,12 +159,12 @@ def test_minibatch_bias():
     rng = np.random.default_rng(0)
     data = rpm.as_data(clustered_views(seed=3, size=64))
     model = rpm.RPM(rpm.priors.static(Categorical(np.zeros(STATES))), per_view(MLP((4,))))
-    params = jax.tree.map(lambda leaf: 2.0 * leaf, jax.jit(model.init)(KEY, data))
-    exact = float(model.mean_bound(params, data, data))
+    params = jax.tree.map(lambda leaf: 2.0 * leaf, init(model, KEY, data))
+    exact = float(rpm.model.mean_bound(model, params, data, data))
 
     @jax.jit
     def mean_value(index):
-        return jax.vmap(lambda i: model.minibatch_bound(params, data.batch(i)).mean())(index).mean()
+        return jax.vmap(lambda i: minibatch_bound(model, params, data.batch(i), data).mean())(index).mean()
 
     bias = []
     for size in (4, 16, 64):
@@ -179,40 +176,40 @@ def test_minibatch_bias():
 
 def test_queue_holds_the_last_components():
     """After all data went through it, F is that over all data, its gradient the batch's mean's, ∇F_B/F."""
-    queue = rpm.normalizers.queue(8)
+    queue = rpm.feeds.queue(8)
     first, second, third = (DATA.batch(jnp.arange(i, i + 4)) for i in (0, 4, 8))
 
     @jax.jit
     def step(params, batch, state):
         def value(params):
-            bound, after = MODEL.queue_bound(params, batch, queue, state)
-            return bound.mean(), (bound, after)
+            each, after = feed_bound(MODEL, params, batch, DATA, queue, state)
+            return each.mean(), (each, after)
 
-        (mean, (bound, after)), slope = jax.value_and_grad(value, has_aux=True)(params)
-        return bound, after, mean, slope
+        (mean, (each, after)), slope = jax.value_and_grad(value, has_aux=True)(params)
+        return each, after, mean, slope
 
-    bound, state, *_ = step(PARAMS, first, MODEL.queue_init(PARAMS, queue, first))
-    np.testing.assert_allclose(bound, MODEL.minibatch_bound(PARAMS, first), rtol=1e-12)
+    each, state, *_ = step(PARAMS, first, feed_state(MODEL, PARAMS, DATA, queue))
+    np.testing.assert_allclose(each, minibatch_bound(MODEL, PARAMS, first, DATA), rtol=1e-12)
     _, state, *_ = step(PARAMS, second, state)
     _, state, got, slope = step(PARAMS, third, state)
-    np.testing.assert_allclose(got, MODEL.bound(PARAMS, third, DATA).mean(), rtol=1e-12)
+    np.testing.assert_allclose(got, rpm.bound(MODEL, PARAMS, third, DATA).mean(), rtol=1e-12)
 
     @jax.jit
     @jax.grad
     def expected(params):
-        own = MODEL.factors(params, third.views).natural.log_probabilities[:, :, 0]
-        everything = MODEL.factors(PARAMS, DATA.views).natural.log_probabilities[:, :, 0]
+        own = MODEL.recognise(params, third).natural.log_probabilities[:, :, 0]
+        everything = MODEL.recognise(PARAMS, DATA.all()).natural.log_probabilities[:, :, 0]
         mixture = jnp.exp(everything).mean(0)
         batch = jnp.exp(own).mean(0)
         log_mixture = jnp.log(mixture) + (batch - jax.lax.stop_gradient(batch)) / mixture
         evidence = jnp.sum(own - log_mixture, axis=1)
-        prior = MODEL.prior(params).natural.log_probabilities
+        prior = MODEL.prior_of(params).natural.log_probabilities
         return jax.nn.logsumexp(prior + evidence, axis=1).mean()
 
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-12), slope, expected(PARAMS))
     # The third batch took the place of the first.
-    held = np.sort(np.asarray(state.natural.logits[:, 0, 0, 0]))
-    logits = MODEL.factors(PARAMS, DATA.views).natural.logits[4:, 0, 0, 0]
+    held = np.sort(np.asarray(state.factors.natural.logits[:, 0, 0, 0]))
+    logits = MODEL.recognise(PARAMS, DATA.all()).natural.logits[4:, 0, 0, 0]
     np.testing.assert_allclose(held, np.sort(logits), atol=1e-12)
 
 
@@ -224,19 +221,21 @@ def test_queue_of_masked_and_weighted_unnormalised_gaussians():
     mask[[1, 5, 9], [0, 1, 0]] = False
     weights = jax.nn.log_softmax(jnp.arange(12.0) / 6)
     data = rpm.as_data(VIEWS, mask, weights)
-    params = jax.jit(model.init)(KEY, data)
-    queue = rpm.normalizers.queue(6)
-    state = model.queue_init(params, queue, data.batch(jnp.arange(6)))
-    _, state = model.queue_bound(params, data.batch(jnp.arange(6)), queue, state, weights[:6])
+    params = init(model, KEY, data)
+    queue = rpm.feeds.queue(6)
+    state = feed_state(model, params, data, queue)
+    _, state = feed_bound(model, params, data.batch(jnp.arange(6)), data, queue, state)
     batch = data.batch(jnp.arange(6, 12))
-    bound, _ = model.queue_bound(params, batch, queue, state, weights[6:])
-    np.testing.assert_allclose(bound, jax.jit(model.bound)(params, batch, data), rtol=1e-10)
+    got, _ = feed_bound(model, params, batch, data, queue, state)
+    np.testing.assert_allclose(got, bound(model, params, batch, data), rtol=1e-10)
 
 
 def test_em_gradient_is_the_gradient_of_the_likelihood():
     """Fisher's identity: with the exact posterior held fixed, the free energy has the same slope."""
     plain, held = (
-        jax.jit(jax.grad(lambda params, em=em: MODEL.bound(params, EVERYTHING, DATA, em=em).mean()))(PARAMS)
+        jax.jit(jax.grad(lambda params, em=em: rpm.bound(MODEL, params, EVERYTHING, DATA, em=em).mean()))(
+            PARAMS
+        )
         for em in (False, True)
     )
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-12), plain, held)
@@ -250,29 +249,29 @@ def test_other_posteriors_lie_below(posterior):
         "amortized": rpm.posteriors.amortized(rpm.networks.concatenated(MLP((4,)))),
     }[posterior]
     model = rpm.RPM(PRIOR, per_view(MLP((4,))), strategy)
-    params = jax.jit(model.init)(KEY, DATA)
-    likelihood = jax.jit(MODEL.bound)({**params, "posterior": {}}, EVERYTHING, DATA)
-    bound = jax.jit(model.bound)(params, EVERYTHING, DATA)
+    params = init(model, KEY, DATA)
+    likelihood = bound(MODEL, {**params, "posterior": {}}, EVERYTHING, DATA)
+    got = bound(model, params, EVERYTHING, DATA)
     if posterior == "saturated":  # its rows start at the exact potentials
-        np.testing.assert_allclose(bound, likelihood, rtol=1e-10)
+        np.testing.assert_allclose(got, likelihood, rtol=1e-10)
         return
-    assert np.all(bound < likelihood)
-    factors, prior = model.factors(params, DATA.views).natural, model.prior(params)
+    assert np.all(got < likelihood)
+    factors, prior = model.recognise(params, DATA.all()).natural, model.prior_of(params)
     if posterior == "conjugate":
         potentials = objectives.conjugate_potentials(factors, prior.sites())
         want = jax.jit(objectives.free_energy)(prior, factors, factors, potentials=potentials)
         # The conjugate potentials of unnormalised logits differ by a constant.
-        np.testing.assert_allclose(bound, want, rtol=1e-10)
+        np.testing.assert_allclose(got, want, rtol=1e-10)
         inner = rpm.RPM(PRIOR, per_view(MLP((4,))), strategy, rpm.auxiliaries.posterior())
-        assert np.all(jax.jit(inner.bound)(params, EVERYTHING, DATA) <= bound + 1e-12)
+        assert np.all(bound(inner, params, EVERYTHING, DATA) <= got + 1e-12)
 
 
 @pytest.mark.parametrize("kind", ["normalised", "scaled", "unnormalised"])
 def test_kinds_of_factors(kind):
     """f = softmax(g), exp(h) softmax(g) and exp(g + h)."""
     model = rpm.RPM(PRIOR, per_view(MLP((4,), STATES + (kind != "normalised")), kind=kind))
-    params = jax.jit(model.init)(KEY, DATA)
-    network = model.factor_spec._prepare(DATA.views, model.prior(params).sites())[1][0].network
+    params = init(model, KEY, DATA)
+    network = model.factors._prepare(DATA.views, model.prior_of(params).sites())[1][0].network
     outputs = jnp.stack(
         [
             network.apply(jax.tree.map(lambda leaf, j=j: leaf[j], params["factors"][0]), DATA.views[j])
@@ -287,22 +286,22 @@ def test_kinds_of_factors(kind):
     }[kind]()
     joint = (
         jnp.sum(log_f - jnp.log(jnp.exp(log_f).mean(0)), axis=1)
-        + model.prior(params).natural.log_probabilities
+        + model.prior_of(params).natural.log_probabilities
     )
     want = jax.nn.logsumexp(joint, axis=1)
-    np.testing.assert_allclose(jax.jit(model.bound)(params, EVERYTHING, DATA), want, rtol=1e-10)
+    np.testing.assert_allclose(bound(model, params, EVERYTHING, DATA), want, rtol=1e-10)
     with pytest.raises(ValueError, match="kind must be one of 'normalised', 'scaled', 'unnormalised'"):
         per_view(MLP((4,)), kind="free")
 
 
 def test_generative_side():
     """p(x_j^n|z) is the softmax over the data of log f; draws of views given z follow it."""
-    factors = MODEL.factors(PARAMS, DATA.views).natural
-    weights = MODEL.component_log_weights(PARAMS, DATA, jnp.array([1]))
+    factors = MODEL.recognise(PARAMS, DATA.all()).natural
+    weights = rpm.generation.component_log_weights(rpm.Fitted(MODEL, PARAMS, DATA), jnp.array([1]))
     np.testing.assert_allclose(
         weights[..., 0], jax.nn.log_softmax(factors.log_probabilities[:, :, 0, 1], axis=0), rtol=1e-10
     )
-    draw = MODEL.sample(PARAMS, DATA, jax.random.key(3), (4000,))
+    draw = rpm.generation.sample(rpm.Fitted(MODEL, PARAMS, DATA), jax.random.key(3), (4000,))
     assert draw.latents.shape == (4000, 1)
     chosen = draw.indices[draw.latents[:, 0] == 1][:, 0, 0]
     frequency = np.bincount(chosen, minlength=12) / len(chosen)
@@ -319,9 +318,9 @@ def test_hidden_markov_model_with_pooled_mixtures():
     model = rpm.RPM(prior, Given(), pooled=True)
     data = rpm.Data((jnp.asarray(ref["logits"])[None],))
     params = {"prior": {}, "factors": {}, "posterior": {}, "auxiliary": {}}
-    bound = jax.jit(model.bound)(params, data.batch(jnp.arange(1)), data)
-    np.testing.assert_allclose(bound, ref["free_energy"], rtol=1e-10)
-    posterior = model.posterior(params, data)
+    got = bound(model, params, data.batch(jnp.arange(1)), data)
+    np.testing.assert_allclose(got, ref["free_energy"], rtol=1e-10)
+    posterior = rpm.inference.posterior(rpm.Fitted(model, params, data))
     np.testing.assert_allclose(posterior.sites.probabilities[0], ref["marginals"], atol=1e-10)
     np.testing.assert_allclose(posterior.pairwise()[0], ref["pairwise"], atol=1e-10)
 
@@ -335,7 +334,7 @@ def test_pooled_mixtures_with_missing_view_times_by_hand():
     model = rpm.RPM(prior, Given(), pooled=True)
     data = rpm.as_data(tuple(logits), mask, weights)
     params = {"prior": {}, "factors": {}, "posterior": {}, "auxiliary": {}}
-    got = jax.jit(model.bound)(params, data.batch(jnp.arange(4)), data)
+    got = bound(model, params, data.batch(jnp.arange(4)), data)
     f = np.asarray(jax.nn.softmax(logits))
     evidence = np.zeros((4, 3, STATES))
     for j in range(2):
@@ -358,12 +357,12 @@ def test_closed_form_prior_between_steps():
     views = switching_views()
     data = rpm.as_data(views)
     model = rpm.RPM(rpm.priors.hidden_markov(STATES, 8), per_view(PointwiseMLP((4,))), pooled=True)
-    params = jax.jit(model.init)(KEY, data)
+    params = init(model, KEY, data)
     update = rpm.train.maximise_prior(model)
-    values = [float(model.mean_bound(params, data, data))]
+    values = [float(rpm.model.mean_bound(model, params, data, data))]
     for _ in range(4):
         params = update(params, data, jnp.asarray(0.0))
-        values.append(float(model.mean_bound(params, data, data)))
+        values.append(float(rpm.model.mean_bound(model, params, data, data)))
     assert np.all(np.diff(values) >= -1e-9)
     assert values[-1] > values[0]
 
@@ -383,7 +382,7 @@ def test_fit_with_closed_form_prior():
         freeze=("prior",),
         update=rpm.train.maximise_prior(model, perturbation=0.4),
     )
-    assert fit.bound > model.mean_bound(start, data, data)
+    assert fit.bound > rpm.model.mean_bound(model, start, data, data)
     assert not np.allclose(fit.params["prior"]["transition"], start["prior"]["transition"])
 
 
@@ -396,25 +395,28 @@ def test_what_has_no_closed_form():
         rpm.train.maximise_prior(model, perturbation=1.5)
 
 
-@pytest.mark.parametrize("components", ["data", "batch", rpm.normalizers.queue(16)], ids=str)
+@pytest.mark.parametrize(
+    "components",
+    [rpm.feeds.full(), rpm.feeds.minibatch(), rpm.feeds.queue(16), rpm.feeds.random_subset(8)],
+    ids=str,
+)
 def test_fits_with_every_kind_of_components(components):
     data = rpm.as_data(clustered_views(size=40))
     start = MODEL.init(KEY, data)
     fit = rpm.fit(MODEL, data, key=KEY, params=start, num_steps=60, batch_size=10, components=components)
-    assert MODEL.mean_bound(start, data, data) + 0.1 < fit.bound <= np.log(STATES)
+    assert rpm.model.mean_bound(MODEL, start, data, data) + 0.1 < fit.bound <= np.log(STATES)
 
 
-def test_options_that_do_not_go_together():
-    queue = rpm.normalizers.queue(16)
-    with pytest.raises(ValueError, match="em=True does not go together with a queue"):
-        rpm.fit(MODEL, VIEWS, key=KEY, num_steps=1, em=True, components=queue)
-    with pytest.raises(ValueError, match=r"components .*must be one of 'data', 'batch', got 'queue'"):
-        rpm.fit(MODEL, VIEWS, key=KEY, num_steps=1, components="queue")
+def test_what_is_no_feed():
     with pytest.raises(ValueError, match="length must be a positive integer, got 0"):
-        rpm.normalizers.queue(0)
+        rpm.feeds.queue(0)
+    with pytest.raises(ValueError, match="size must be a positive integer, got 0"):
+        rpm.feeds.random_subset(0)
+    with pytest.raises(TypeError, match=r"components .*got 'queue'"):
+        rpm.fit(MODEL, VIEWS, key=KEY, num_steps=1, components="queue")
     local = rpm.LocalLatentRPM(PRIOR, per_view(MLP((4,))), num_local_states=2)
-    with pytest.raises(TypeError, match=r"need an rpm_jax\.RPM as the model, got LocalLatentRPM"):
-        rpm.fit(local, VIEWS, key=KEY, num_steps=1, components=queue)
+    with pytest.raises(TypeError, match=r"a LocalLatentRPM normalises the weights α over its components"):
+        rpm.fit(local, VIEWS, key=KEY, num_steps=1, components=rpm.feeds.queue(16))
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from support import init
 
 import rpm_jax as rpm
 from rpm_jax.distinct import distinct_values
@@ -54,9 +55,9 @@ def test_bound_and_gradient(name, given):
     @jax.jit
     def evaluate(params, data):
         batch = data.batch(jnp.array([3, 5, 11]))
-        return jax.value_and_grad(lambda p: model.bound(p, batch, data).mean())(params)
+        return jax.value_and_grad(lambda p: rpm.bound(model, p, batch, data).mean())(params)
 
-    params = jax.jit(model.init)(jax.random.key(0), data)
+    params = init(model, jax.random.key(0), data)
     expected, got = evaluate(params, data), evaluate(params, prepared)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-12), got, expected)
 
@@ -68,11 +69,11 @@ def test_fits_use_them():
     fit = rpm.fit(model, COUNTS, **options)
     seen = []
 
-    def loss(params, batch, data):
+    def loss(params, batch, data, key):
         seen.append(data.distinct)
-        return -model.bound(params, batch, data._replace(distinct=None)).mean()
+        return -rpm.bound(model, params, batch, data._replace(distinct=None)).mean()
 
-    plain = rpm.fit(model, COUNTS, loss=loss, **options)
+    plain = rpm.fit(model, COUNTS, objective=loss, **options)
     assert all(values is not None for values in seen)
     np.testing.assert_allclose(fit.history.train, plain.history.train, rtol=1e-10)
 

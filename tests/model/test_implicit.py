@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from support import bound, init
 
 import rpm_jax as rpm
 from rpm_jax.expfam import DiagonalGaussian
@@ -17,7 +18,7 @@ from rpm_jax.objectives import (
     moment_penalty,
     score_matching,
 )
-from rpm_jax.train import ImplicitLikelihood, ScoreMatching, SlicedScoreMatching
+from rpm_jax.train import ScoreMatching, SlicedScoreMatching
 
 COMPILE_QUICKLY = True
 KEY = jax.random.key(0)
@@ -41,30 +42,30 @@ MODEL = rpm.ImplicitRPM(PRIOR, FACTORS, marginals=[log_normal, log_normal])
 
 @pytest.fixture(scope="module")
 def params():
-    return jax.jit(MODEL.init)(KEY, rpm.as_data(VIEWS))
+    return init(MODEL, KEY, rpm.as_data(VIEWS))
 
 
 def test_formulas(params):
     """Ratio, density, posterior, penalty and bound by their definitions."""
     data = rpm.as_data(VIEWS)
-    prior = MODEL.prior(params)
-    natural = jax.jit(lambda params: MODEL.factors(params, data.views).natural)(params)
+    prior = MODEL.prior_of(params)
+    natural = jax.jit(lambda params: MODEL.recognise(params, data.all()).natural)(params)
     ratio = jax.jit(implicit_log_likelihood)(prior, natural)
     np.testing.assert_allclose(MODEL.log_ratio(params, VIEWS), ratio, rtol=1e-12, atol=1e-14)
     marginals = log_normal(VIEWS[0][:, 0]) + log_normal(VIEWS[1][:, 0])
     np.testing.assert_allclose(MODEL.log_density(params, VIEWS), ratio + marginals, rtol=1e-12, atol=1e-14)
-    posterior = MODEL.posterior(params, VIEWS)
+    posterior = rpm.inference.posterior(rpm.Fitted(MODEL, params, VIEWS))
     want = (natural.sum(-2) - prior.sites()).mean()
     np.testing.assert_allclose(posterior.mean, want, rtol=1e-10)
     model = rpm.ImplicitRPM(PRIOR, FACTORS, integral_weight=2.0, penalty_weight=3.0)
     batch = data.batch(jnp.arange(5))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        integral = model.integral(params, VIEWS, KEY).value
+        integral = rpm.diagnostics.integral(rpm.Fitted(model, params, VIEWS), KEY).value
     want = ratio[:5] - 2 * (integral - 1) - 3 * moment_penalty(prior, natural)
-    np.testing.assert_allclose(jax.jit(model.bound)(params, batch, data), want, rtol=1e-9)
+    np.testing.assert_allclose(bound(model, params, batch, data), want, rtol=1e-9)
     plain = rpm.ImplicitRPM(PRIOR, FACTORS, integral_weight=0.0)
-    np.testing.assert_allclose(jax.jit(plain.bound)(params, batch, data), ratio[:5], rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(bound(plain, params, batch, data), ratio[:5], rtol=1e-12, atol=1e-14)
     assert isinstance(MODEL, Model)
 
 
@@ -98,37 +99,42 @@ def test_missing_views(params):
     ratio = log_ratio(params, data)
     np.testing.assert_allclose(ratio[:3], 0.0, atol=1e-12)
     np.testing.assert_allclose(ratio[3:], log_ratio(params, VIEWS)[3:], rtol=1e-12)
-    first = jax.jit(lambda views: MODEL.factors(params, views).natural[:3, 0].mean())(
+    first = jax.jit(lambda views: MODEL.recognise(params, rpm.as_data(views).all()).natural[:3, 0].mean())(
         rpm.as_data(VIEWS).views
     )
-    np.testing.assert_allclose(MODEL.posterior(params, data).mean[:3], first, rtol=1e-10)
+    np.testing.assert_allclose(
+        rpm.inference.posterior(rpm.Fitted(MODEL, params, data)).mean[:3], first, rtol=1e-10
+    )
     with pytest.raises(ValueError, match="views must be complete here"):
         MODEL.log_density(params, data)
 
 
-def test_steps_take_new_combinations(params):
+@pytest.mark.parametrize("feed", [rpm.feeds.full(), rpm.feeds.minibatch()], ids=str)
+def test_steps_take_new_combinations(params, feed):
     """The loss of a fit: bounds with another key in every step, over all data or the batch."""
     data = rpm.as_data(VIEWS, log_weights=np.linspace(-1.0, 0.0, 400))
     batch = data.batch(jnp.arange(0, 200, 2))
-    for minibatch in (False, True):
-        loss = ImplicitLikelihood(MODEL, minibatch)
-        step = jax.jit(lambda memory, loss=loss: loss.step(params, batch, data, memory))
-        memory = loss.init_memory(params, batch, data, KEY)
-        first, following = step(memory)
-        source = data
-        if minibatch:
-            source = rpm.Data(batch.views, None, jax.nn.log_softmax(data.log_weights[batch.index]))
-        key = jax.random.split(memory)[0]
+    source = data
+    if feed == rpm.feeds.minibatch():
+        source = rpm.Data(batch.views, None, jax.nn.log_softmax(data.log_weights[batch.index]))
 
-        @jax.jit
-        def expected(source, key):
-            natural = MODEL.factors(params, source.views).natural
-            weights = source.log_weights
-            integral = implicit_integral(MODEL.prior(params), natural, key, log_weights=weights, num_shifts=4)
-            return integral.value - 1.0 - jnp.mean(MODEL.log_ratio(params, batch.views))
+    @jax.jit
+    def both(key):
+        terms, _ = rpm.model.batch_terms(MODEL, params, batch, data, feed, (), key=key)
+        natural = MODEL.recognise(params, source.all()).natural
+        prior, weights = MODEL.prior_of(params), source.log_weights
+        integral = implicit_integral(prior, natural, key, log_weights=weights, num_shifts=4)
+        return terms.bound, MODEL.log_ratio(params, batch.views) - integral.value + 1.0
 
-        np.testing.assert_allclose(first, expected(source, key), rtol=1e-10)
-        assert step(following)[0] != first
+    first, following = both(KEY), both(jax.random.key(1))
+    np.testing.assert_allclose(*first, rtol=1e-10)
+    assert np.all(first[0] != following[0])
+
+
+def test_feeds_that_have_no_integral():
+    for components in (rpm.feeds.queue(4), rpm.feeds.random_subset(4)):
+        with pytest.raises(TypeError, match="an ImplicitRPM has no mixtures; its integral is estimated"):
+            rpm.fit(MODEL, VIEWS, key=KEY, num_steps=1, components=components)
 
 
 @pytest.mark.slow
@@ -141,10 +147,10 @@ def test_copula():
     views, others = pair.sample(KEY, (1000,)), pair.sample(jax.random.key(1), (5000,))
     factors = rpm.factors.per_view(rpm.networks.MLP((10, 10), activation=nn.tanh))
     model = rpm.ImplicitRPM(PRIOR, factors, [pair.view(0), pair.view(1)])
-    fit = rpm.fit(model, views, key=KEY, num_steps=2000, batch_size=250, components="batch")
+    fit = rpm.fit(model, views, key=KEY, num_steps=2000, batch_size=250, components=rpm.feeds.minibatch())
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        integral = model.integral(fit.params, others, KEY)
+        integral = rpm.diagnostics.integral(rpm.Fitted(model, fit.params, others), KEY)
     assert abs(integral.value - 1.0) < 0.03
     held_out = model.log_ratio(fit.params, others).mean() - integral.log_value
     assert abs(held_out - pair.mutual_information()) < 0.1 * pair.mutual_information()
@@ -154,13 +160,9 @@ def test_copula():
 
 def test_sliced_steps_take_new_projections(params):
     loss, data = SlicedScoreMatching(MODEL), rpm.as_data(VIEWS)
-    batch = data.batch(jnp.arange(5))
-    step = jax.jit(lambda memory: loss.step(params, batch, data, memory))
-    first, memory = step(loss.init_memory(params, batch, data, KEY))
-    second, _ = step(memory)
-    again, _ = step(loss.init_memory(params, batch, data, KEY))
-    assert first == again
-    assert first != second
+    step = jax.jit(lambda key: loss(params, data.batch(jnp.arange(5)), data, key))
+    assert step(KEY) == step(KEY)
+    assert step(KEY) != step(jax.random.key(1))
 
 
 def grid_integral(params):
@@ -188,14 +190,14 @@ def test_fits(loss, tolerance):
     """A correlated pair of Gaussians, for whose density the model is rich enough."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        fit = rpm.fit(MODEL, VIEWS, key=KEY, num_steps=600, batch_size=100, loss=loss)
+        fit = rpm.fit(MODEL, VIEWS, key=KEY, num_steps=600, batch_size=100, objective=loss)
     assert fit.history.skipped == 0
     integral, divergence = grid_integral(fit.params)
     assert abs(integral - 1.0) < tolerance
     assert divergence < 0.05  # Independent marginals: −½ log(1 − 0.8²) = 0.51
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        estimate = MODEL.integral(fit.params, gaussian_views(1, 4000), KEY)
+        estimate = rpm.diagnostics.integral(rpm.Fitted(MODEL, fit.params, gaussian_views(1, 4000)), KEY)
     assert abs(estimate.value - integral) < 4 * estimate.standard_error + 0.02
     assert any("not normalised" in str(w.message) for w in caught) == bool(estimate.deviates)
 
@@ -204,13 +206,15 @@ def test_warns_where_it_is_no_density(params):
     """Factors that all say the same, certainly and wrongly."""
     prior = jax.tree.map(lambda leaf: leaf - 3.0, params["prior"])
     with pytest.warns(UserWarning, match="the implicit model is not normalised: ∫ p\\(x\\) dx is"):
-        MODEL.integral({**params, "prior": prior}, VIEWS, KEY)
+        rpm.diagnostics.integral(rpm.Fitted(MODEL, {**params, "prior": prior}, VIEWS), KEY)
 
 
 def test_parameters_serve_an_rpm(params):
     model = rpm.RPM(PRIOR, FACTORS)
-    got = model.posterior(params, VIEWS)
-    np.testing.assert_allclose(got.mean, MODEL.posterior(params, VIEWS).mean, rtol=1e-10)
+    got = rpm.inference.posterior(rpm.Fitted(model, params, VIEWS))
+    np.testing.assert_allclose(
+        got.mean, rpm.inference.posterior(rpm.Fitted(MODEL, params, VIEWS)).mean, rtol=1e-10
+    )
 
 
 @pytest.mark.slow
@@ -275,32 +279,23 @@ def test_unnormalised_factors():
     @jax.jit
     def both():
         params = model.init(KEY, data)
-        prior, own = model.prior(params), model.factors(params, data.views)
+        prior, own = model.prior_of(params), model.recognise(params, data.all())
         ratio = implicit_log_likelihood(prior, own.natural, log_scale=own.log_scale)
         integral = implicit_integral(
             prior, own.natural, KEY, log_scale=own.log_scale, num_blocks=20, num_shifts=4
         )
-        bound = model.bound(params, data.batch(jnp.arange(12)), data, key=KEY)
+        mixture = model.mixture(params, rpm.feeds.Lazy(data), KEY)
+        inferred = model.infer(params, data.all(), own, mixture)
+        bound = model.terms(params, data.all(), own, mixture, inferred).bound
         scores = score_matching(lambda views: model.log_density(params, views), data.views)
         return params, (bound, model.score_matching(params, data.views)), (ratio - integral.value + 1, scores)
 
     params, got, expected = both()
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9), got, expected)
-    error = model.log_partition_error(params, data)
-    own = model.factors(params, data.views)
+    error = rpm.diagnostics.log_partition_error(rpm.Fitted(model, params, data))
+    own = model.recognise(params, data.all())
     difference = -own.log_scale - own.natural.log_partition()
     np.testing.assert_allclose(error.mean, difference.mean(0), rtol=1e-10)
     penalised = rpm.ImplicitRPM(PRIOR, factors, penalty_weight=1.0)
     with pytest.raises(ValueError, match=r"penalty_weight must be 0 for unnormalised factors.* got 1\.0"):
-        jax.eval_shape(penalised.bound, params, data.batch(jnp.arange(12)), data)
-
-
-def test_draws_of_every_loss_differ_by_the_key_of_the_fit(params):
-    """Seeds of a sweep have combinations and projections of their own."""
-    data = rpm.as_data(VIEWS)
-    batch = data.batch(jnp.arange(5))
-    for loss in (ImplicitLikelihood(MODEL), SlicedScoreMatching(MODEL)):
-        keys = [loss.init_memory(params, batch, data, jax.random.key(seed)) for seed in (0, 1, 1)]
-        first, second, again = (jax.random.key_data(key).tolist() for key in keys)
-        assert first != second
-        assert second == again
+        bound(penalised, params, data.all(), data)

@@ -83,7 +83,7 @@ def fitted(name):
     views = tuple(view + NOISE * rng.normal(size=view.shape) for view in clean)
     model = rpm.RPM(rpm.priors.Static(natural()), rpm.factors.per_view(rpm.networks.MLP((16,)), 2))
     fit = rpm.fit(model, views, key=jax.random.key(0), num_steps=250, batch_size=25)
-    posterior = model.posterior(fit.params, views)
+    posterior = rpm.inference.posterior(rpm.Fitted(model, fit.params, views))
     return model, fit, views, score(z, np.asarray(posterior.mean)[:, 0])
 
 
@@ -96,11 +96,13 @@ def test_fit_to_data_of_its_own_kind(name):
     assert np.mean(bound[-50:]) > np.mean(bound[:10]) + 0.3
     assert score > CASES[name][-1]
     some = tuple(view[:8] for view in views)
-    exact = model.log_likelihood_quadrature(fit.params, some, data=views, tolerance=1e-3)
-    evaluated = model.evaluate(fit.params, some, data=views)
+    exact = rpm.diagnostics.log_likelihood_quadrature(
+        rpm.Fitted(model, fit.params, views), some, tolerance=1e-3
+    )
+    evaluated = rpm.inference.evaluate(rpm.Fitted(model, fit.params, views), some)
     assert np.all(evaluated <= exact.log_likelihood)
-    estimate = model.log_likelihood_estimate(
-        fit.params, some, jax.random.key(1), data=views, num_samples=4000
+    estimate = rpm.diagnostics.log_likelihood_estimate(
+        rpm.Fitted(model, fit.params, views), some, jax.random.key(1), num_samples=4000
     )
     error = np.abs(estimate.log_likelihood - exact.log_likelihood)
     assert np.all(error <= 3.5 * estimate.standard_error + 1e-3)

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from support import bound, init, minibatch_bound, recognise
 
 import rpm_jax as rpm
 from rpm_jax import objectives
@@ -31,22 +32,21 @@ JOINT = rpm.JointRPM(PRIOR, concatenated(MLP((4,))))
 
 
 def test_local_bound_by_its_objective():
-    params = jax.jit(LOCAL.init)(KEY, DATA)
+    params = init(LOCAL, KEY, DATA)
 
     @jax.jit
     def expected(params):
-        factors, weights = LOCAL._factors(params, DATA.views)
+        factors, weights = LOCAL.recognise(params, EVERYTHING)
         assert factors.logits.shape == (6, 2, 1, 2, 3)
         local = Categorical(params["local_priors"])
-        prior = LOCAL.prior_spec.apply(params["prior"])
+        prior = LOCAL.prior.apply(params["prior"])
         return objectives.local_latents(prior, factors, weights, local, factors, weights)
 
     want = expected(params)
-    bound = jax.jit(LOCAL.bound)(params, EVERYTHING, DATA)
-    minibatch = jax.jit(LOCAL.minibatch_bound)(params, EVERYTHING)
-    for got in (bound, minibatch):
+    full = bound(LOCAL, params, EVERYTHING, DATA)
+    for got in (full, minibatch_bound(LOCAL, params, EVERYTHING, DATA)):
         np.testing.assert_allclose(got, want.log_likelihood, rtol=1e-12)
-    got = LOCAL.infer(params, DATA)
+    got = rpm.inference.infer_all(rpm.Fitted(LOCAL, params, DATA), DATA)
     np.testing.assert_allclose(
         got.local_posteriors.probabilities, want.local_posteriors.probabilities, atol=1e-12
     )
@@ -55,21 +55,21 @@ def test_local_bound_by_its_objective():
 def test_one_local_state_is_no_local_latent():
     """With L = 1 the likelihood is that of an RPM, up to the empirical marginals 1/N of each view."""
     model = rpm.LocalLatentRPM(PRIOR, per_view(MLP((4,))), num_local_states=1)
-    params = jax.jit(model.init)(KEY, DATA)
-    factors, _ = jax.jit(model._factors)(params, DATA.views)
+    params = init(model, KEY, DATA)
+    factors, _ = recognise(model, params, EVERYTHING)
     plain = Categorical(factors.logits[..., 0, :])
-    prior = model.prior_spec.apply(params["prior"])
+    prior = model.prior.apply(params["prior"])
     want = jax.jit(objectives.exact_log_likelihood)(prior, plain, plain) - 2 * np.log(6)
-    np.testing.assert_allclose(jax.jit(model.bound)(params, EVERYTHING, DATA), want, rtol=1e-12)
+    np.testing.assert_allclose(bound(model, params, EVERYTHING, DATA), want, rtol=1e-12)
 
 
 def test_different_numbers_of_local_states():
     """A view with fewer of them never uses the others, and no gradient is NaN."""
     model = rpm.LocalLatentRPM(PRIOR, per_view(MLP((4,))), num_local_states=(1, 2))
-    params = jax.jit(model.init)(KEY, DATA)
-    got = model.infer(params, DATA)
+    params = init(model, KEY, DATA)
+    got = rpm.inference.inferred(rpm.Fitted(model, params, DATA))
     np.testing.assert_array_equal(got.local_posteriors.probabilities[:, 0, 0], np.tile([1.0, 0.0], (6, 1)))
-    slope = jax.jit(jax.grad(lambda params: model.bound(params, EVERYTHING, DATA).mean()))(params)
+    slope = jax.jit(jax.grad(lambda params: rpm.bound(model, params, EVERYTHING, DATA).mean()))(params)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(slope))
     with pytest.raises(ValueError, match=r"one for each of J = 2 views, got \(1, 2, 3\)"):
         rpm.LocalLatentRPM(PRIOR, per_view(MLP((4,))), num_local_states=(1, 2, 3)).init(KEY, DATA)
@@ -77,8 +77,8 @@ def test_different_numbers_of_local_states():
 
 def test_joint_bound_by_hand(monkeypatch):
     """F over all 36 pairs of views, also in blocks."""
-    params = jax.jit(JOINT.init)(KEY, DATA)
-    network = JOINT._sized(JOINT.prior_spec.apply(params["prior"]).sites())
+    params = init(JOINT, KEY, DATA)
+    network = JOINT._sized(JOINT.prior.apply(params["prior"]).sites())
 
     def log_f(pairs):
         outputs = network.apply(params["factors"], pairs)
@@ -86,36 +86,40 @@ def test_joint_bound_by_hand(monkeypatch):
 
     pairs = np.array(list(itertools.product(range(6), repeat=2)))
     mixture = jnp.log(jnp.exp(log_f((DATA.views[0][pairs[:, 0]], DATA.views[1][pairs[:, 1]]))).mean(0))
-    prior = JOINT.prior_spec.apply(params["prior"]).natural.log_probabilities
+    prior = JOINT.prior.apply(params["prior"]).natural.log_probabilities
     want = jax.nn.logsumexp(prior + log_f(DATA.views) - mixture, axis=1)
     for limit in (_blocks.BLOCK_INPUTS, 4 * 10):
         monkeypatch.setattr(_blocks, "BLOCK_INPUTS", limit)
-        bound = jax.jit(lambda params: JOINT.bound(params, EVERYTHING, DATA))
-        np.testing.assert_allclose(bound(params), want, rtol=1e-12)
-    np.testing.assert_allclose(JOINT.posterior(params, DATA).log_normalizer, want, rtol=1e-12)
+        jax.clear_caches()  # the limit is read while tracing
+        np.testing.assert_allclose(bound(JOINT, params, EVERYTHING, DATA), want, rtol=1e-12)
+    np.testing.assert_allclose(
+        rpm.inference.posterior(rpm.Fitted(JOINT, params, DATA)).log_normalizer, want, rtol=1e-12
+    )
 
 
 def test_random_combinations_come_close():
     params = JOINT.init(KEY, DATA)
     few = rpm.JointRPM(PRIOR, concatenated(MLP((4,))), combinations=4000)
-    bounds = [jax.jit(model.bound)(params, EVERYTHING, DATA) for model in (few, JOINT)]
+    bounds = [bound(model, params, EVERYTHING, DATA) for model in (few, JOINT)]
     np.testing.assert_allclose(*bounds, atol=0.05)
 
 
 @pytest.mark.parametrize(
     ("model", "components"),
     [
-        (LOCAL, "batch"),
-        pytest.param(LOCAL, "data", marks=pytest.mark.slow),
-        (JOINT, "batch"),
-        pytest.param(JOINT, "data", marks=pytest.mark.slow),
+        (LOCAL, rpm.feeds.minibatch()),
+        pytest.param(LOCAL, rpm.feeds.full(), marks=pytest.mark.slow),
+        (JOINT, rpm.feeds.minibatch()),
+        pytest.param(JOINT, rpm.feeds.full(), marks=pytest.mark.slow),
     ],
     ids=["local-batch", "local-data", "joint-batch", "joint-data"],
 )
 def test_they_learn(model, components):
     data = views(size=24)
     fit = rpm.fit(model, data, key=KEY, num_steps=40, batch_size=12, components=components)
-    start = model.mean_bound(model.init(KEY, rpm.as_data(data)), rpm.as_data(data), rpm.as_data(data))
+    start = rpm.model.mean_bound(
+        model, model.init(KEY, rpm.as_data(data)), rpm.as_data(data), rpm.as_data(data)
+    )
     assert fit.bound > start + 0.1
     assert fit.history.skipped == 0
 
@@ -132,7 +136,7 @@ def test_cost_is_checked_before_memory_is_taken():
     big = rpm.as_data(tuple(np.zeros((2000, 1)) for _ in range(3)))
     params = JOINT.init(KEY, big)
     with pytest.raises(ValueError, match=r"N\^J = 8e\+09 components, more than the limit"):
-        JOINT.bound(params, big.batch(jnp.arange(2)), big)
+        rpm.bound(JOINT, params, big.batch(jnp.arange(2)), big)
 
 
 def test_what_does_not_fit():
@@ -146,7 +150,11 @@ def test_what_does_not_fit():
     with pytest.raises(ValueError, match="num_local_states must be a positive integer"):
         rpm.LocalLatentRPM(PRIOR, per_view(MLP((4,))), num_local_states=0)
     masked = rpm.as_data(views(), np.ones((6, 2), bool))
+    with pytest.raises(TypeError, match="a JointRPM combines the views of its components"):
+        rpm.fit(JOINT, DATA, key=KEY, num_steps=1, components=rpm.feeds.random_subset(2))
     for model in (LOCAL, JOINT):
+        with pytest.raises(TypeError, match="em=True needs a model whose posterior can be held fixed"):
+            rpm.fit(model, DATA, key=KEY, num_steps=1, objective=rpm.train.Bound(em=True))
         with pytest.raises(ValueError, match="leave out mask, log_weights"):
             model.init(KEY, masked)
     with pytest.raises(ValueError, match="combinations"):

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from support import bound, init, recognise
 
 import rpm_jax as rpm
 from rpm_jax.distinct import distinct_values
@@ -39,8 +40,8 @@ def test_four_ways_to_say_it():
 
 
 def test_networks_see_means_and_who_is_observed():
-    params = jax.jit(MODEL.init)(KEY, DATA)
-    natural = jax.jit(MODEL.factors)(params, DATA.views).natural
+    params = init(MODEL, KEY, DATA)
+    natural = recognise(MODEL, params, DATA.all()).natural
     for j in range(2):
         own = jax.tree.map(lambda leaf: leaf[0], params["factors"][j])
         observed = ~HIDDEN[j]
@@ -55,8 +56,8 @@ def test_networks_see_means_and_who_is_observed():
 
 
 def test_a_view_without_cells_is_missing():
-    params = jax.jit(MODEL.init)(KEY, DATA)
-    factors = jax.jit(MODEL.factors)(params, DATA.views)
+    params = init(MODEL, KEY, DATA)
+    factors = recognise(MODEL, params, DATA.all())
     np.testing.assert_array_equal(factors.mask[:, :, 0], np.stack([~h.all(1) for h in HIDDEN], axis=1))
     whole = np.where(np.arange(SIZE)[:, None] < 2, np.nan, COMPLETE[0])
     data = rpm.as_data((whole, COMPLETE[1]), missing="cells")
@@ -74,7 +75,7 @@ def test_scalars_at_sites_are_a_mask():
 
     @jax.jit
     def bound(data):
-        return model.bound(model.init(KEY, data), data.batch(jnp.arange(SIZE)), data)
+        return rpm.bound(model, model.init(KEY, data), data.batch(jnp.arange(SIZE)), data)
 
     expected = bound(rpm.as_data(views, mask))
     np.testing.assert_allclose(bound(rpm.as_data(hidden, missing="cells")), expected, rtol=1e-12)
@@ -99,17 +100,21 @@ MODELS = {
 @pytest.mark.parametrize("name", MODELS)
 def test_fit_held_out_infer_and_both(name):
     model = MODELS[name]
-    fit = rpm.fit(model, DATA, key=KEY, num_steps=2, batch_size=4, held_out=DATA, held_out_mixture="both")
+    fit = rpm.fit(model, DATA, key=KEY, num_steps=2, batch_size=4, held_out=rpm.train.HeldOut(DATA, "both"))
     assert np.isfinite(fit.bound)
     assert np.isfinite(fit.held_out_bound)
     assert int(fit.history.skipped) == 0
-    options = {"num_steps": 2} if name == "saturated" else {}
-    bound = model.evaluate(fit.params, DATA, data=DATA, mixture="both", **options)
+    against = rpm.inference.Against("both", num_steps=2)
+    bound = rpm.inference.evaluate(rpm.Fitted(model, fit.params, DATA), DATA, against=against)
     assert np.isfinite(bound).all()
-    assert np.isfinite(model.infer(fit.params, COMPLETE, data=DATA, **options).mean).all()
+    assert np.isfinite(
+        rpm.inference.infer(rpm.Fitted(model, fit.params, DATA), COMPLETE, against=against).mean
+    ).all()
 
 
-@pytest.mark.parametrize("components", [rpm.normalizers.queue(6), rpm.normalizers.random_subset(3), "batch"])
+@pytest.mark.parametrize(
+    "components", [rpm.feeds.queue(6), rpm.feeds.random_subset(3), rpm.feeds.minibatch()]
+)
 def test_less_than_all_data(components):
     fit = rpm.fit(MODEL, DATA, key=KEY, num_steps=2, batch_size=4, components=components)
     assert np.isfinite(fit.bound)
@@ -118,11 +123,17 @@ def test_less_than_all_data(components):
 
 def test_incomplete_data_for_a_model_of_complete_ones():
     """Missing cells are means to it."""
-    params = jax.jit(MODEL.init)(KEY, rpm.as_data(COMPLETE))
+    params = init(MODEL, KEY, rpm.as_data(COMPLETE))
     means = tuple(np.where(h, v.mean(0), v) for h, v in zip(HIDDEN, COMPLETE, strict=True))
     mask = np.stack([~h.all(1) for h in HIDDEN], axis=1)
-    got = MODEL.infer(params, DATA)
-    np.testing.assert_allclose(got.mean, MODEL.infer(params, rpm.as_data(means, mask)).mean, rtol=1e-9)
+    got = rpm.inference.infer(rpm.Fitted(MODEL, params, DATA), DATA)
+    np.testing.assert_allclose(
+        got.mean,
+        rpm.inference.infer(
+            rpm.Fitted(MODEL, params, rpm.as_data(means, mask)), rpm.as_data(means, mask)
+        ).mean,
+        rtol=1e-9,
+    )
 
 
 def test_images_get_a_channel():
@@ -130,10 +141,10 @@ def test_images_get_a_channel():
     images[0][1, 2, 3] = np.nan
     model = rpm.RPM(STATES, rpm.factors.per_view(CNN((2,), (3,), kernel_size=3)))
     data = rpm.as_data(images, missing="cells")
-    params = jax.jit(model.init)(KEY, data)
+    params = init(model, KEY, data)
     shapes = {leaf.shape[-2] for leaf in jax.tree.leaves(params["factors"]) if leaf.ndim == 5}
     assert shapes == {2}
-    assert np.isfinite(jax.jit(model.bound)(params, data.batch(jnp.arange(SIZE)), data)).all()
+    assert np.isfinite(bound(model, params, data.batch(jnp.arange(SIZE)), data)).all()
 
 
 def test_networks_of_stacked_views():
@@ -142,11 +153,11 @@ def test_networks_of_stacked_views():
     posterior = rpm.posteriors.amortized(stacked(PointwiseMLP((3,))))
     model = rpm.RPM(prior, rpm.factors.per_view(PointwiseMLP((3,))), posterior)
     data = rpm.as_data(views, missing="cells")
-    params = jax.jit(model.init)(KEY, data)
+    params = init(model, KEY, data)
     np.testing.assert_allclose(
         params["posterior"]["statistics"]["mean"], [np.nanmean(view) for view in views], rtol=1e-12
     )
-    assert np.isfinite(jax.jit(model.bound)(params, data.batch(jnp.arange(SIZE)), data)).all()
+    assert np.isfinite(bound(model, params, data.batch(jnp.arange(SIZE)), data)).all()
 
 
 def test_distinct_values_with_missing_cells():
@@ -158,10 +169,10 @@ def test_distinct_values_with_missing_cells():
     prepared = model.prepare(data._replace(views=tuple(jnp_repeat(v) for v in data.views)))
     data = prepared._replace(distinct=None)
     assert prepared.distinct is not None
-    params = jax.jit(model.init)(KEY, data)
+    params = init(model, KEY, data)
     batch = data.batch(jnp.arange(5))
-    bound = jax.jit(model.bound)
-    np.testing.assert_allclose(bound(params, batch, prepared), bound(params, batch, data), atol=1e-12)
+    got, expected = (bound(model, params, batch, source) for source in (prepared, data))
+    np.testing.assert_allclose(got, expected, atol=1e-12)
 
 
 def jnp_repeat(view):
@@ -188,7 +199,11 @@ def recovered(views, latent, key, **options):
     model = rpm.RPM(prior, rpm.factors.per_view(MLP((32,))))
     data = rpm.as_data(views, **options)
     fit = rpm.fit(model, data, key=key, num_steps=2000, batch_size=50)
-    return float(rpm.metrics.linear_r2(latent[:, None], model.posterior(fit.params, data).mean))
+    return float(
+        rpm.metrics.linear_r2(
+            latent[:, None], rpm.inference.posterior(rpm.Fitted(model, fit.params, data)).mean
+        )
+    )
 
 
 @pytest.mark.slow

@@ -1,12 +1,13 @@
 """The model: posterior, inference for new data, sampling, missing data, EM."""
 
+import dataclasses
 import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from support import two_views
+from support import bound, init, recognise, two_views
 
 import rpm_jax as rpm
 from rpm_jax.expfam import Categorical, DiagonalGaussian
@@ -32,23 +33,13 @@ STATIC = rpm.RPM(
 STATIC_VIEWS = rpm.as_data(two_views(2, size=SIZE))
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def init(model, data):
-    return model.init(KEY, data)
-
-
-@functools.partial(jax.jit, static_argnums=0, static_argnames="em")
-def bound(model, params, batch, data, em=False):
-    return model.bound(params, batch, data, em=em)
-
-
 def everything(data):
     return data.batch(jnp.arange(data.size))
 
 
 @pytest.fixture(scope="module")
 def params():
-    return {name: init(model, VIEWS) for name, model in MODELS.items()}
+    return {name: init(model, KEY, VIEWS) for name, model in MODELS.items()}
 
 
 # The bound.
@@ -60,7 +51,7 @@ def test_bound_is_that_of_the_objective(params):
 
     @jax.jit
     def expected(p):
-        prior = model.prior(p)
+        prior = model.prior_of(p)
         recognition = FACTORS.apply(p["factors"], VIEWS.views, prior.sites())
         factors = prior.sites() + recognition.potentials
         return rpm.objectives.inner_bound(prior, factors, factors)
@@ -92,7 +83,7 @@ def test_bound_may_be_transformed(params):
     model = MODELS["conjugate"]
     both = jax.tree.map(lambda x: jnp.stack([x, x + 0.1]), params["conjugate"])
     batch = everything(VIEWS)
-    got = jax.jit(jax.vmap(lambda p: model.bound(p, batch, VIEWS)))(both)
+    got = jax.jit(jax.vmap(lambda p: rpm.bound(model, p, batch, VIEWS)))(both)
     np.testing.assert_allclose(got[0], bound(model, params["conjugate"], batch, VIEWS), rtol=1e-10)
     second = jax.tree.map(lambda x: x[1], both)
     np.testing.assert_allclose(got[1], bound(model, second, batch, VIEWS), rtol=1e-10)
@@ -103,30 +94,33 @@ def test_bound_may_be_transformed(params):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_posterior_of_the_fitted_data(name, params):
-    q = MODELS[name].posterior(params[name], VIEWS)
+    q = rpm.inference.posterior(rpm.Fitted(MODELS[name], params[name], VIEWS))
     assert q.mean.shape == q.standard_deviation.shape == (SIZE, SITES, 1)
     assert q.log_normalizer.shape == (SIZE,)
     assert np.all(q.standard_deviation > 0)
     assert q.sample(KEY, (3,)).shape == (3, SIZE, SITES, 1)
-    inferred = jax.jit(MODELS[name].infer_batch)(params[name], everything(VIEWS))
+    inferred = rpm.inference.inferred(rpm.Fitted(MODELS[name], params[name], VIEWS))
     np.testing.assert_allclose(q.mean, inferred.posterior.mean, rtol=1e-10)
 
 
 @pytest.mark.parametrize("name", ["conjugate", "amortized"])
 def test_inference_without_rows_needs_nothing_but_the_views(name, params):
     model = MODELS[name]
-    q = model.infer(params[name], VIEWS.views)
-    np.testing.assert_allclose(q.mean, model.posterior(params[name], VIEWS).mean, rtol=1e-10)
-    assert model.infer(params[name], NEW.views).mean.shape == (5, SITES, 1)
+    q = rpm.inference.infer(rpm.Fitted(model, params[name], VIEWS), VIEWS.views)
+    np.testing.assert_allclose(
+        q.mean, rpm.inference.posterior(rpm.Fitted(model, params[name], VIEWS)).mean, rtol=1e-10
+    )
+    q = rpm.inference.infer(rpm.Fitted(model, params[name], VIEWS), NEW.views)
+    assert q.mean.shape == (5, SITES, 1)
 
 
 def test_conjugate_posterior_by_hand(params):
     model, p = MODELS["conjugate"], params["conjugate"]
-    factors = jax.jit(model.factors)(p, VIEWS.views).natural
-    prior = model.prior(p)
+    factors = recognise(model, p, VIEWS.all()).natural
+    prior = model.prior_of(p)
     potentials = (factors - prior.sites()).sum(-2)
     precision = np.linalg.inv(prior.covariance[0])
-    q = model.posterior(p, VIEWS)
+    q = rpm.inference.posterior(rpm.Fitted(model, p, VIEWS))
     for n in range(SIZE):
         total = precision - 2.0 * np.diag(potentials.eta2[n, :, 0])
         np.testing.assert_allclose(
@@ -137,14 +131,23 @@ def test_conjugate_posterior_by_hand(params):
 def test_inference_with_rows(params):
     """New rows maximise the bound with the model held fixed: more steps, a better bound."""
     model, p = MODELS["saturated"], params["saturated"]
-    values = [model.evaluate(p, NEW, data=VIEWS, num_steps=steps).mean() for steps in (1, 40, 400)]
+    values = [
+        rpm.inference.evaluate(
+            rpm.Fitted(model, p, VIEWS), NEW, against=rpm.inference.Against(num_steps=steps)
+        ).mean()
+        for steps in (1, 40, 400)
+    ]
     assert values[0] < values[1] < values[2]
     conjugate = bound(MODELS["conjugate"], {**p, "posterior": {}, "auxiliary": {}}, everything(NEW), VIEWS)
     assert values[2] > conjugate.mean()
-    q = model.infer(p, NEW, data=VIEWS, num_steps=40)
+    q = rpm.inference.infer(rpm.Fitted(model, p, VIEWS), NEW, against=rpm.inference.Against(num_steps=40))
     assert q.mean.shape == (5, SITES, 1)
-    fitted = model.fit_rows(p, NEW, data=VIEWS, num_steps=40)
-    np.testing.assert_allclose(q.mean, model.posterior(fitted, NEW).mean, rtol=1e-10)
+    fitted = rpm.inference.fit_rows(
+        rpm.Fitted(model, p, VIEWS), NEW, against=rpm.inference.Against(num_steps=40)
+    )
+    np.testing.assert_allclose(
+        q.mean, rpm.inference.posterior(rpm.Fitted(model, fitted, NEW)).mean, rtol=1e-10
+    )
     for part in ("prior", "factors"):
         for a, b in zip(jax.tree.leaves(p[part]), jax.tree.leaves(fitted[part]), strict=True):
             np.testing.assert_array_equal(a, b)
@@ -160,9 +163,10 @@ def test_inference_of_the_fitted_data_finds_their_rows(params):
         params=params["saturated"],
         num_steps=600,
         freeze=("prior", "networks"),
-        schedule="cosine",
     )
-    found = model.evaluate(fit.params, VIEWS, data=VIEWS, num_steps=600)
+    found = rpm.inference.evaluate(
+        rpm.Fitted(model, fit.params, VIEWS), VIEWS, against=rpm.inference.Against(num_steps=600)
+    )
     before = fit.history.train[0]
     assert fit.bound - before > 0.1
     np.testing.assert_allclose(found.mean(), fit.bound, atol=0.01)
@@ -176,7 +180,7 @@ def test_whose_components(mixture, params):
         "both": rpm.as_data([np.concatenate(pair) for pair in zip(VIEWS.views, NEW.views, strict=True)]),
     }
     model, p = MODELS["conjugate"], params["conjugate"]
-    got = model.evaluate(p, NEW, data=VIEWS, mixture=mixture)
+    got = rpm.inference.evaluate(rpm.Fitted(model, p, VIEWS), NEW, against=mixture)
     np.testing.assert_allclose(got, bound(model, p, everything(NEW), components[mixture]), rtol=1e-10)
 
 
@@ -197,7 +201,7 @@ def test_many_data_are_evaluated_in_pieces(params):
     """More than are evaluated at once: the same numbers."""
     many = rpm.as_data(two_views(5, size=70, sites=SITES))
     model, p = MODELS["conjugate"], params["conjugate"]
-    got = model.evaluate(p, many, data=VIEWS)
+    got = rpm.inference.evaluate(rpm.Fitted(model, p, VIEWS), many)
     np.testing.assert_allclose(got, bound(model, p, everything(many), VIEWS), rtol=1e-9)
 
 
@@ -207,8 +211,8 @@ def test_many_data_are_evaluated_in_pieces(params):
 @pytest.fixture(scope="module")
 def draws(params):
     model, p = MODELS["conjugate"], params["conjugate"]
-    draw = model.sample(p, VIEWS, KEY, (10_000,))
-    return draw, model.component_log_weights(p, VIEWS, draw.latents)
+    draw = rpm.generation.sample(rpm.Fitted(model, p, VIEWS), KEY, (10_000,))
+    return draw, rpm.generation.component_log_weights(rpm.Fitted(model, p, VIEWS), draw.latents)
 
 
 def test_component_weights(params, draws):
@@ -218,7 +222,7 @@ def test_component_weights(params, draws):
     assert log_weights.shape == (10_000, SIZE, 2, SITES)
     np.testing.assert_allclose(np.exp(log_weights).sum(1), 1.0, rtol=1e-10)
     model = MODELS["conjugate"]
-    factors = jax.jit(model.factors)(params["conjugate"], VIEWS.views).natural
+    factors = recognise(model, params["conjugate"], VIEWS.all()).natural
     z = draw.latents[:5, None, None]
     log_density = factors.log_prob(z)
     expected = log_density - jax.nn.logsumexp(log_density, axis=1, keepdims=True)
@@ -236,7 +240,7 @@ def test_drawn_indices_follow_the_weights(draws):
 
 def test_drawn_latents_follow_the_prior(params, draws):
     z = np.asarray(draws[0].latents)[..., 0]
-    covariance = MODELS["conjugate"].prior(params["conjugate"]).covariance[0]
+    covariance = MODELS["conjugate"].prior_of(params["conjugate"]).covariance[0]
     assert np.abs(z.mean(0)).max() < 5 / np.sqrt(10_000)
     assert np.abs(z.T @ z / 10_000 - covariance).max() < 5 * np.sqrt(2 / 10_000)
 
@@ -247,7 +251,9 @@ def test_mixture_density_integrates_to_one(params):
     latents = np.broadcast_to(points[:, None, None], (2001, SITES, 1))
     mask = np.random.default_rng(0).uniform(size=(SIZE, 2, SITES)) < 0.7
     for data in (VIEWS, rpm.as_data(VIEWS, mask, np.arange(8.0))):
-        log_density = MODELS["conjugate"].mixture_log_density(params["conjugate"], data, latents)
+        log_density = rpm.generation.mixture_log_density(
+            rpm.Fitted(MODELS["conjugate"], params["conjugate"], data), latents
+        )
         assert log_density.shape == (2001, 2, SITES)
         np.testing.assert_allclose(np.exp(log_density).sum(0) * (points[1] - points[0]), 1.0, rtol=1e-6)
 
@@ -272,11 +278,11 @@ def test_missing_data_from_end_to_end():
     assert np.isfinite(fit.bound)
     assert fit.history.skipped == 0
     data = rpm.as_data(views, mask)
-    q = model.posterior(fit.params, data)
+    q = rpm.inference.posterior(rpm.Fitted(model, fit.params, data))
     assert np.all(np.isfinite(q.mean))
     np.testing.assert_allclose(q.mean[0], 0.0, atol=1e-12)
     np.testing.assert_allclose(q.standard_deviation[0], 1.0, rtol=1e-10)
-    draw = model.sample(fit.params, data, KEY, (200,))
+    draw = rpm.generation.sample(rpm.Fitted(model, fit.params, data), KEY, (200,))
     j, t = np.meshgrid(np.arange(2), np.arange(SITES), indexing="ij")
     assert np.all(mask[np.asarray(draw.indices), j, t])
 
@@ -289,7 +295,7 @@ def test_mask_of_whole_views():
     bounds = []
     for m in (mask, wide):
         data = rpm.as_data(VIEWS, m)
-        p = init(model, data)
+        p = init(model, KEY, data)
         bounds.append(bound(model, p, everything(data), data))
     np.testing.assert_allclose(*bounds, rtol=1e-12)
 
@@ -298,18 +304,20 @@ def test_pooled_model():
     """F_j over data and sites: N·T components for every site."""
     model = rpm.RPM(PRIOR, FACTORS, pooled=True)
     data = rpm.as_data(VIEWS, None, np.arange(8.0))
-    p = init(model, data)
-    mixture = jax.jit(model.components)(p, data)
+    p = init(model, KEY, data)
+    mixture = jax.jit(lambda p: model.mixture(p, rpm.feeds.Lazy(data)))(p).components
     assert mixture.natural.batch_shape == (SIZE * SITES, 2, 1)
     weights = np.exp(mixture.log_weights)
     np.testing.assert_allclose(weights.reshape(SIZE, SITES).sum(1), np.exp(data.log_weights), rtol=1e-10)
-    factors = jax.jit(model.factors)(p, data.views).natural
+    factors = recognise(model, p, data.all()).natural
     np.testing.assert_array_equal(mixture.natural.eta1[3 * SITES + 1, 1, 0], factors.eta1[3, 1, 1])
     assert np.all(np.isfinite(bound(model, p, everything(data), data)))
     z = np.zeros((SITES, 1))
-    log_weights = model.component_log_weights(p, data, z)
+    log_weights = rpm.generation.component_log_weights(rpm.Fitted(model, p, data), z)
     assert log_weights.shape == (SIZE * SITES, 2, SITES)
-    assert np.all(np.asarray(model.sample(p, data, KEY, (50,)).indices) < SIZE * SITES)
+    assert np.all(
+        np.asarray(rpm.generation.sample(rpm.Fitted(model, p, data), KEY, (50,)).indices) < SIZE * SITES
+    )
 
 
 def test_a_single_view():
@@ -318,7 +326,7 @@ def test_a_single_view():
         STATIC.init(KEY, STATIC_VIEWS.views[:1])
     model = MODELS["conjugate"]
     data = rpm.as_data(VIEWS.views[:1])
-    assert np.all(np.isfinite(bound(model, init(model, data), everything(data), data)))
+    assert np.all(np.isfinite(bound(model, init(model, KEY, data), everything(data), data)))
 
 
 # EM.
@@ -327,12 +335,12 @@ def test_a_single_view():
 @functools.partial(jax.jit, static_argnames="em")
 def em_gradient(params, em):
     batch = everything(STATIC_VIEWS)
-    return jax.value_and_grad(lambda p: STATIC.bound(p, batch, STATIC_VIEWS, em=em).mean())(params)
+    return jax.value_and_grad(lambda p: rpm.bound(STATIC, p, batch, STATIC_VIEWS, em=em).mean())(params)
 
 
 @pytest.fixture(scope="module")
 def em_params():
-    p = init(STATIC, STATIC_VIEWS)
+    p = init(STATIC, KEY, STATIC_VIEWS)
     rows = p["posterior"]["rows"]
     return {**p, "posterior": {"rows": rows + 0.3 * jax.random.normal(KEY, rows.shape)}}
 
@@ -354,7 +362,9 @@ def test_m_step_by_hand(em_params):
 
     @jax.jit
     def by_hand(p):
-        inferred = jax.lax.stop_gradient(STATIC.infer_batch(em_params, everything(data)))
+        batch = everything(data)
+        own = STATIC.recognise(em_params, batch)
+        inferred = jax.lax.stop_gradient(STATIC.infer(em_params, batch, own, None))
         q = inferred.posterior.sites
         first, second = (m[:, None] for m in q.mean_parameters())  # (N, 1, 1, 1)
 
@@ -363,8 +373,8 @@ def test_m_step_by_hand(em_params):
             return linear - family.log_partition()
 
         def m_step(p):
-            sites = STATIC.prior(p).sites()
-            factors = STATIC.factors(p, data.views).natural
+            sites = STATIC.prior_of(p).sites()
+            factors = STATIC.recognise(p, data.all()).natural
             xi = q[:, None]
             tilted = factors[None] + (xi - sites)[:, None]
             log_mixture = jax.nn.logsumexp(
@@ -391,27 +401,28 @@ def test_e_step_is_the_plain_gradient_of_the_rows(em_params):
 
 
 def test_errors(params):
-    model = MODELS["saturated"]
+    saturated = rpm.Fitted(MODELS["saturated"], params["saturated"], VIEWS)
+    conjugate = rpm.Fitted(MODELS["conjugate"], params["conjugate"], VIEWS)
     with pytest.raises(
-        ValueError, match=r"data must be the 8 data of the fit.*got 5; use infer\(params, views"
+        ValueError, match=r"data must be the 8 data of the fit.*got 5; use infer\(fitted, views"
     ):
-        model.posterior(params["saturated"], NEW)
-    with pytest.raises(
-        ValueError, match=r"data: F_j with mixture='train' .* pass data=..., or mixture='given'"
-    ):
-        model.infer(params["saturated"], NEW)
-    with pytest.raises(ValueError, match="data: F_j with mixture='both'"):
-        MODELS["conjugate"].evaluate(params["conjugate"], NEW, mixture="both")
-    with pytest.raises(ValueError, match="mixture must be one of 'train', 'given', 'both', got 'test'"):
-        model.infer(params["saturated"], NEW, data=VIEWS, mixture="test")
+        rpm.inference.posterior(dataclasses.replace(saturated, data=NEW))
+    with pytest.raises(ValueError, match=r"against .*must be one of 'train', 'given', 'both', got 'test'"):
+        rpm.inference.infer(saturated, NEW, against="test")
     with pytest.raises(ValueError, match=r"views must hold the J = 2 views of the fit, got 1"):
-        MODELS["conjugate"].evaluate(params["conjugate"], NEW.views[:1], data=VIEWS, mixture="both")
+        rpm.inference.evaluate(conjugate, NEW.views[:1], against="both")
     with pytest.raises(ValueError, match=r"views must be as many .* got J = 1 views"):
-        MODELS["conjugate"].infer(params["conjugate"], NEW.views[:1])
+        rpm.inference.infer(conjugate, NEW.views[:1])
     with pytest.raises(
         ValueError, match=r"mask must have shape .* with T = 2 sites as in the prior, got \(8, 2, 3\)"
     ):
         MODELS["conjugate"].init(KEY, rpm.as_data(VIEWS, np.ones((SIZE, 2, 3), bool)))
+    for options, message in (
+        ({"num_steps": 0}, "against.num_steps must be a positive integer, got 0"),
+        ({"learning_rate": 0.0}, "against.learning_rate must be positive and finite, got 0.0"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            rpm.inference.Against(**options)
 
 
 @pytest.mark.parametrize(
@@ -447,4 +458,4 @@ def test_other_families_fit_in():
     )
     fit = rpm.fit(model, STATIC_VIEWS, key=KEY, num_steps=20, warm_start=rpm.WarmStart())
     assert np.isfinite(fit.bound)
-    assert model.posterior(fit.params, STATIC_VIEWS).mean.shape == (SIZE, 1, 3)
+    assert rpm.inference.posterior(rpm.Fitted(model, fit.params, STATIC_VIEWS)).mean.shape == (SIZE, 1, 3)

@@ -4,11 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from support import COVARIANCE, two_views
+from support import COVARIANCE, bound, feed_bound, feed_state, init, two_views
 
 import rpm_jax as rpm
 from rpm_jax.expfam import KnownCovarianceGaussian
-from rpm_jax.model import _blocks, _inference
+from rpm_jax.model import _blocks, _evaluation
 
 SIZE = 12
 KEY = jax.random.key(0)
@@ -34,29 +34,34 @@ MODELS = {
 def case(request):
     model, views = MODELS[request.param]
     data = rpm.as_data(views, log_weights=WEIGHTS)
-    return model, data, jax.jit(model.init)(KEY, data)
+    return model, data, init(model, KEY, data)
 
 
 def bounds(model, params, data):
-    return jax.jit(model.bound)(params, data.batch(jnp.arange(SIZE)), data)
+    return bound(model, params, data.batch(jnp.arange(SIZE)), data)
 
 
 def test_queue(case):
     """With all data in batch and queue, F is that over all data."""
     model, data, params = case
-    queue = rpm.normalizers.queue(8)
+    queue = rpm.feeds.queue(8)
     batches = [data.batch(jnp.arange(i, i + 4)) for i in (0, 4, 8)]
-    state = model.queue_init(params, queue, batches[0])
-    for i, batch in enumerate(batches):
-        bound, state = model.queue_bound(params, batch, queue, state, WEIGHTS[4 * i : 4 * i + 4])
-    np.testing.assert_allclose(bound, bounds(model, params, data)[8:], rtol=1e-12)
-    np.testing.assert_array_equal(state.natural.covariance, COVARIANCE)
+    state = feed_state(model, params, data, queue)
+    for batch in batches:
+        got, state = feed_bound(model, params, batch, data, queue, state)
+    np.testing.assert_allclose(got, bounds(model, params, data)[8:], rtol=1e-12)
+    np.testing.assert_array_equal(state.factors.natural.covariance, COVARIANCE)
 
 
 def test_subset(case):
+    """F over the batch and what is drawn, with their weights."""
     model, data, params = case
-    got = model.subset_bound(params, data.batch(jnp.arange(1)), data.batch(jnp.arange(1, SIZE)), WEIGHTS)
-    np.testing.assert_allclose(got, bounds(model, params, data)[:1], rtol=1e-12)
+    batch, feed = data.batch(jnp.arange(3)), rpm.feeds.random_subset(7)
+    state = feed_state(model, params, data, feed)
+    rows, _ = feed.rows(state, batch, data)
+    joined = rpm.Data(rows.views, None, rows.log_weights)
+    got, _ = feed_bound(model, params, batch, data, feed, state)
+    np.testing.assert_allclose(got, bound(model, params, batch, joined), rtol=1e-12)
 
 
 def test_blocks_and_streams(case, monkeypatch):
@@ -65,13 +70,17 @@ def test_blocks_and_streams(case, monkeypatch):
 
     def everything():
         jax.clear_caches()  # the limits are read while tracing
-        mean = jax.value_and_grad(lambda p: jnp.mean(model.bound(p, data.batch(jnp.arange(5)), data)))
-        evaluated = model.evaluate(params, data, data=data)
-        return *jax.jit(mean)(params), evaluated, model.posterior(params, data).mean
+        mean = jax.value_and_grad(lambda p: jnp.mean(rpm.bound(model, p, data.batch(jnp.arange(5)), data)))
+        evaluated = rpm.inference.evaluate(rpm.Fitted(model, params, data), data)
+        return (
+            *jax.jit(mean)(params),
+            evaluated,
+            rpm.inference.posterior(rpm.Fitted(model, params, data)).mean,
+        )
 
     expected = everything()
     monkeypatch.setattr(_blocks, "BLOCK_INPUTS", 5 * sum(view[0].size for view in data.views))
-    monkeypatch.setattr(_inference, "EVALUATED_AT_ONCE", 5)
+    monkeypatch.setattr(_evaluation, "EVALUATED_AT_ONCE", 5)
     blocks = everything()
     monkeypatch.setattr(_blocks, "STREAMED_INPUTS", 1)
     for got in (blocks, everything()):
@@ -79,10 +88,10 @@ def test_blocks_and_streams(case, monkeypatch):
             np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
 
 
-@pytest.mark.parametrize("components", [rpm.normalizers.queue(6), rpm.normalizers.random_subset(5)], ids=str)
+@pytest.mark.parametrize("components", [rpm.feeds.queue(6), rpm.feeds.random_subset(5)], ids=str)
 def test_fit(case, components):
     model, data, _ = case
-    options = {"num_steps": 40, "batch_size": 4, "learning_rates": {"networks": 0.05}}
+    options = {"num_steps": 40, "batch_size": 4, "optimizer": rpm.train.Adam({"networks": 0.05})}
     fit = rpm.fit(model, data, key=KEY, components=components, **options)
     assert fit.history.skipped == 0
     assert fit.bound > fit.history.train[0]

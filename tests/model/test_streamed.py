@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from support import two_views
+from support import init, two_views
 
 import rpm_jax as rpm
 from rpm_jax.model import _blocks
@@ -33,16 +33,19 @@ def test_bound_and_gradient(name, monkeypatch):
         rpm.factors.per_view(PointwiseMLP((3,)), kind=kind),
         pooled=pooled,
     )
-    params = jax.jit(model.init)(jax.random.key(0), data)
+    params = init(model, jax.random.key(0), data)
     batch = data.batch(jnp.array([1, 4]))
 
     def evaluate():
         def value(params):
-            return model.bound(params, batch, data).mean()
+            return rpm.bound(model, params, batch, data).mean()
 
         everything = data.batch(jnp.arange(SIZE))
         return jax.jit(
-            lambda params: (jax.value_and_grad(value)(params), model.bounds(params, everything, data))
+            lambda params: (
+                jax.value_and_grad(value)(params),
+                rpm.model.bounds(model, params, everything, data),
+            )
         )(params)
 
     expected = evaluate()
@@ -50,7 +53,9 @@ def test_bound_and_gradient(name, monkeypatch):
     monkeypatch.setattr(_blocks, "STREAMED_INPUTS", 1)
     monkeypatch.setattr(_blocks, "BLOCK_INPUTS", 2 * 2 * SITES)
     assert _blocks.is_streamed(data.views)
-    assert isinstance(model.mixture(params, data).components.natural, rpm.normalizers.Components)
+    assert isinstance(
+        model.mixture(params, rpm.feeds.Lazy(data)).components.natural, rpm.normalizers.Components
+    )
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-11), evaluate(), expected)
 
 
@@ -59,13 +64,13 @@ def test_memory_does_not_grow_with_the_data():
     prior = rpm.priors.static(rpm.expfam.DiagonalGaussian(np.zeros(1), -0.5 * np.ones(1)))
     model = rpm.RPM(prior, rpm.factors.per_view(PointwiseMLP((20,))))
     few = rpm.as_data(two_views(0, size=16))
-    params = jax.jit(model.init)(jax.random.key(0), few)
+    params = init(model, jax.random.key(0), few)
 
     def temporary_bytes(size):
         views = tuple(jax.ShapeDtypeStruct((size, *view.shape[1:]), view.dtype) for view in few.views)
 
         def loss(params, views):
-            return -model.bound(params, few.batch(jnp.arange(4)), rpm.Data(views)).mean()
+            return -rpm.bound(model, params, few.batch(jnp.arange(4)), rpm.Data(views)).mean()
 
         compiled = jax.jit(jax.grad(loss)).lower(params, views).compile()
         return compiled.memory_analysis().temp_size_in_bytes

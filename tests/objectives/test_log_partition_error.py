@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from support import FAMILIES, random_potentials, two_views
+from support import FAMILIES, init, random_potentials, two_views
 
 import rpm_jax as rpm
 from rpm_jax.objectives import log_partition_error
@@ -57,9 +57,9 @@ def test_of_a_model():
     data = rpm.as_data(views, MASK, np.log(WEIGHTS))
     factors = rpm.factors.per_view(rpm.networks.PointwiseMLP((3,)), kind="unnormalised")
     model = rpm.RPM(rpm.priors.gaussian_process(np.arange(3.0)), factors)
-    params = jax.jit(model.init)(jax.random.key(0), data)
-    own = model.factors(params, data.views, data.mask)
-    got = model.log_partition_error(params, data)
+    params = init(model, jax.random.key(0), data)
+    own = model.recognise(params, data.all())
+    got = rpm.diagnostics.log_partition_error(rpm.Fitted(model, params, data))
     want = log_partition_error(own.natural, own.log_scale, log_weights=data.log_weights, mask=own.mask)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10), got, want)
 
