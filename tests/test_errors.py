@@ -83,11 +83,9 @@ KEYS = jax.random.split(jax.random.key(0), 2)
         ("held_out", lambda views: rpm.fit(MODEL, GOOD, key=jax.random.key(0), held_out=views)),
         ("held_out", lambda views: rpm.fit_seeds(MODEL, GOOD, keys=KEYS, held_out=views)),
         ("views", lambda views: rpm.fit_seeds(MODEL, views, keys=KEYS)),
-        ("views", lambda views: MODEL.infer({}, views)),
-        ("views", lambda views: MODEL.posterior({}, views)),
-        ("views", lambda views: MODEL.evaluate({}, views, data=GOOD)),
-        ("data", lambda views: MODEL.evaluate({}, GOOD, data=views)),
-        ("views", lambda views: MODEL.component_log_weights({}, views, np.zeros((1, 1)))),
+        ("views", lambda views: rpm.inference.infer(rpm.Fitted(MODEL, {}, GOOD), views)),
+        ("views", lambda views: rpm.inference.evaluate(rpm.Fitted(MODEL, {}, GOOD), views)),
+        ("views", lambda views: rpm.Fitted(MODEL, {}, views)),
     ],
 )
 def test_every_entrance_checks(name, call):

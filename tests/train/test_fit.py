@@ -343,7 +343,7 @@ def sometimes_not_a_number(params, batch, data, key):
 
 
 def test_steps_that_are_not_finite_are_left_out():
-    with pytest.warns(RuntimeWarning, match=r"12 of 48 steps had a NaN .* left out.*learning_rates"):
+    with pytest.warns(RuntimeWarning, match=r"12 of 48 steps had a NaN .* left out.*learning rates"):
         result = fit(objective=sometimes_not_a_number, batch_size=4, num_steps=48)
     history = result.history
     assert history.skipped == 12
