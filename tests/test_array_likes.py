@@ -18,6 +18,7 @@ MODEL = rpm.RPM(
     rpm.factors.per_view(rpm.networks.MLP((2,))),
 )
 PARAMS = jax.jit(MODEL.init)(jax.random.key(0), rpm.as_data((X, X)))
+FITTED = rpm.Fitted(MODEL, PARAMS, (X, X))
 
 
 def only(view, **options):
@@ -123,9 +124,9 @@ def test_records_of_data_sets_are_no_views():
 def test_a_view_with_one_feature_is_not_spread_over_three():
     for narrow in (X[:, :1], X[:, 0]):
         with pytest.raises(ValueError, match=r"views\[0\] must have the 3 features"):
-            MODEL.infer(PARAMS, (narrow, narrow))
+            rpm.inference.infer(FITTED, (narrow, narrow))
     with pytest.raises(ValueError, match=r"views\[1\] must have shape \(n, 3\) like the data of the fit"):
-        MODEL.evaluate(PARAMS, (X, X[:, :2]), data=(X, X))
+        rpm.inference.evaluate(FITTED, (X, X[:, :2]))
     with pytest.raises(ValueError, match=r"held_out\[0\] must have shape \(n, 3\)"):
         rpm.fit(MODEL, (X, X), key=jax.random.key(0), held_out=(X[:, :2], X))
 
@@ -152,9 +153,9 @@ def test_families_end_where_they_end():
 def test_lists_in_the_place_of_data():
     data = rpm.as_data((X, X))
     with pytest.raises(TypeError, match=re.escape("batch must be an rpm_jax.Batch, got list")):
-        MODEL.bound(PARAMS, [X, X], data)
+        rpm.bound(MODEL, PARAMS, [X, X], data)
     with pytest.raises(TypeError, match=re.escape("data must be rpm_jax.Data, got tuple")):
-        MODEL.bound(PARAMS, data.batch([0]), (X, X))
+        rpm.bound(MODEL, PARAMS, data.batch([0]), (X, X))
 
 
 def test_other_entrances():

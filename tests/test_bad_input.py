@@ -65,24 +65,10 @@ def test_masked_auxiliary_leaves_no_nan():
         ({"key": 0}, TypeError, r"key must be a random key such as jax.random.key\(0\), got 0"),
         ({"key": jax.random.split(KEY, 2)}, TypeError, "key must be a random key"),
         (
-            {"learning_rates": {"networks": -1.0}},
+            {"components": rpm.feeds.minibatch(), "batch_size": 1},
             ValueError,
-            "networks.*must be positive and finite, got -1.0",
+            "F_j over the minibatch needs at least 2 components, got 1",
         ),
-        ({"learning_rates": {"network": 1.0}}, ValueError, "must be one of 'networks', 'prior', 'rows'"),
-        ({"optimizer": optax.adam}, TypeError, "optimizer must be an optax optimiser such as"),
-        ({"optimizer": optax.adam(1e-3), "schedule": "constant"}, ValueError, "which has its own"),
-        ({"early_stopping": 5}, TypeError, "early_stopping must be an rpm_jax.EarlyStopping, got int"),
-        ({"early_stopping": rpm.EarlyStopping(0)}, ValueError, "patience must be a positive integer, got 0"),
-        (
-            {"early_stopping": rpm.EarlyStopping(1, -1.0)},
-            ValueError,
-            "early_stopping.min_delta must be at least 0",
-        ),
-        ({"warm_start": 200}, TypeError, "warm_start must be an rpm_jax.WarmStart, got int"),
-        ({"warm_start": rpm.WarmStart(-1)}, ValueError, "match_posterior must be a number of steps"),
-        ({"components": "batch", "batch_size": 1}, ValueError, "F_j needs at least 2 components, got 1"),
-        ({"loss": lambda p, b, d: 0.0, "em": True}, ValueError, "em and components are parts of the bound"),
         ({"views": tuple(view[:1] for view in VIEWS)}, ValueError, "at least 2 components, got 1"),
         ({"log_weights": np.full(6, np.nan)}, ValueError, "log_weights must be finite.*6 NaN"),
         ({"log_weights": np.full(6, -np.inf)}, ValueError, "one of them finite.*6 −inf"),
@@ -98,7 +84,7 @@ def test_initial_parameters():
     with pytest.raises(ValueError, match=r"params must have the structure of model\.init"):
         rpm.fit(MODEL, VIEWS, key=KEY, num_steps=1, params={"prior": PARAMS["prior"]})
     saturated = rpm.RPM(MODEL.prior, MODEL.factors, rpm.posteriors.saturated())
-    rows = init(saturated, KEY, rpm.as_data(tuple(view[:3] for view in VIEWS)))
+    rows = jax.jit(saturated.init)(KEY, rpm.as_data(tuple(view[:3] for view in VIEWS)))
     with pytest.raises(ValueError, match=r"posterior.*must have shape \(6, 4, 2\).*got \(3, 4, 2\)"):
         rpm.fit(saturated, VIEWS, key=KEY, num_steps=1, params=rows)
 
@@ -194,10 +180,10 @@ def test_images_at_every_site_are_seen_one_by_one():
         MODEL.prior,
         rpm.factors.per_view(rpm.networks.CNN(channels=(2,), hidden=(3,), kernel_size=3)),
     )
-    params = init(model, KEY, rpm.as_data(images))
-    apply = jax.jit(model.factors)
-    factors = apply(params, images)
-    swapped = apply(params, tuple(image[:, ::-1] for image in images))
+    params = jax.jit(model.init)(KEY, rpm.as_data(images))
+    apply = jax.jit(lambda views: model.recognise(params, rpm.as_data(views).all()))
+    factors = apply(images)
+    swapped = apply(tuple(image[:, ::-1] for image in images))
     assert factors.natural.batch_shape == (2, 2, 4)
     np.testing.assert_allclose(swapped.potentials.eta1, factors.potentials.eta1[:, :, ::-1], rtol=1e-6)
 
@@ -206,8 +192,13 @@ def test_auxiliary_tables_start_at_the_posterior():
     for strategy, tolerance in ((rpm.auxiliaries.free(), 1e-6), (rpm.auxiliaries.shifted(), 0.1)):
         model = rpm.RPM(MODEL.prior, MODEL.factors, rpm.posteriors.saturated(), strategy)
         data = rpm.as_data(VIEWS)
-        batch = data.batch(jnp.arange(6))
-        inferred = jax.jit(lambda: model.infer_batch(model.init(KEY, data), batch))()  # noqa: B023
+
+        @jax.jit
+        def infer(model=model, data=data):
+            params, batch = model.init(KEY, data), data.all()
+            return model.infer(params, batch, model.recognise(params, batch))
+
+        inferred = infer()
         marginals = inferred.posterior.sites[:, None]
         np.testing.assert_allclose(
             inferred.auxiliary.eta2, jnp.broadcast_to(marginals.eta2, (6, 3, 4, 1)), rtol=tolerance

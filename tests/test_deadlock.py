@@ -74,7 +74,7 @@ index = jnp.arange(64)
 
 @jax.jit
 def step(params, data):
-    loss = lambda p: -model.bound(p, data.batch(index), data).mean()
+    loss = lambda p: -rpm.bound(model, p, data.batch(index), data).mean()
     value, slope = jax.value_and_grad(loss)(params)
     return value, jax.tree.map(lambda p, s: p - 1e-3 * s, params, slope)
 

@@ -2,6 +2,7 @@
 
 import ast
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -160,3 +161,24 @@ def test_importing_the_package_starts_no_device():
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
     )
     assert result.returncode == 0, result.stderr
+
+
+def lines_with(pattern):
+    return [
+        f"{path.relative_to(PACKAGE)}: {line.strip()}"
+        for path in module_files()
+        for line in path.read_text().splitlines()
+        if re.search(pattern, line)
+    ]
+
+
+def test_no_argument_of_a_compiled_function_is_static():
+    """`rpm_jax._jit.jit` takes anything: what holds an array is never a constant of a program."""
+    found = [line for line in lines_with(r"static_argn(ums|ames)") if "jax.checkpoint" not in line]
+    assert found == []
+
+
+def test_only_models_know_classes_of_models():
+    """All others ask for members of the protocol."""
+    found = lines_with(r"isinstance\(.*RPM|type\(.*\) (is|==) .*RPM")
+    assert [line for line in found if not line.startswith("model/")] == []

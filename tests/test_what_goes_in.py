@@ -78,7 +78,7 @@ def evaluate(model, views, mask):
     @jax.jit
     def both(data):
         params = model.init(KEY, data)
-        return params, model.bound(params, data.batch(jnp.arange(data.size)), data)
+        return params, rpm.bound(model, params, data.all(), data)
 
     return both(data)
 
@@ -167,7 +167,7 @@ def three_steps(data, like=None):
         ]
         params = {**params, "factors": tuple(own)}
     fit = rpm.fit(MODEL, data, key=KEY, params=params, num_steps=3)
-    posterior = MODEL.infer(fit.params, data)
+    posterior = fit.infer(data)
     return params, [np.asarray(a) for a in (fit.bound, posterior.mean, posterior.standard_deviation)]
 
 

@@ -1,6 +1,5 @@
 """A walk through a maze by an agent that sees the floor around it: the hidden state is where it is."""
 
-import functools
 from typing import NamedTuple, Self
 
 import jax
@@ -10,6 +9,7 @@ from jax import Array, lax
 from jax.typing import ArrayLike
 
 from rpm_jax._checks import as_keys, is_concrete, require_positive_integer
+from rpm_jax._jit import jit
 from rpm_jax.datasets._arguments import require_at_least
 
 MAZE = (
@@ -140,7 +140,7 @@ def maze_walk(
     )
 
 
-@functools.partial(jax.jit, static_argnames=("num_sequences", "num_steps"))
+@jit
 def _walk(key: Array, initial: Array, transition: Array, num_sequences: int, num_steps: int) -> Array:
     """Places of shape (N, T)."""
     keys = jax.random.split(key, num_steps)

@@ -1,6 +1,5 @@
 """Sets of texture patches: a patch shows one texture, a set mixes them in proportions of its own."""
 
-import functools
 import math
 from typing import NamedTuple, Self
 
@@ -10,6 +9,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from rpm_jax._checks import as_keys, is_concrete, require_positive_integer
+from rpm_jax._jit import jit
 from rpm_jax.datasets._arguments import require_at_least
 
 NUM_WAVES = 12
@@ -173,7 +173,7 @@ def texture_sets(
     )
 
 
-@functools.partial(jax.jit, static_argnames="size")
+@jit
 def _patches(key: Array, topics: Array, size: int) -> Array:
     """A patch of each texture asked for, shape (..., P, P)."""
     texture = jax.tree.map(lambda *values: jnp.array(values)[topics][..., None], *TEXTURES)

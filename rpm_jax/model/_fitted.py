@@ -33,9 +33,9 @@ class Fitted:
 def check_model(model: Any) -> None:
     """Raise `TypeError` for anything that is not a model."""
     if not is_model(model):
-        got = (
-            f"the class {model.__name__}; make an instance of it" if isinstance(model, type) else repr(model)
-        )
+        got = type(model).__name__
+        if isinstance(model, type):
+            got = f"the class {model.__name__}; make an instance of it"
         raise TypeError(
             "model must be a model such as rpm_jax.RPM(prior, factors), or an object of one's own with "
             "the methods "

@@ -196,7 +196,9 @@ class ImplicitRPM:
     ) -> Inferred:
         """The posterior: the prior conditioned on Σ_j (η_jt − η0_t)."""
         del mixture
-        return self.explicit.infer(params, rows, own)
+        potentials = own.conjugate()
+        posterior = self.prior_of(params, rows.inputs).condition(potentials)
+        return Inferred(potentials, potentials, posterior, None)
 
     def terms(
         self, params: dict[str, Any], rows: Batch, own: Factors, mixture: Penalties, inferred: Inferred

@@ -1,6 +1,5 @@
 """A Gaussian process prior over the sites, with a dense covariance."""
 
-import functools
 from typing import Self
 
 import jax
@@ -10,6 +9,7 @@ from jax import Array
 
 from rpm_jax._arrays import as_floating
 from rpm_jax._checks import is_concrete, require_finite
+from rpm_jax._jit import jit
 from rpm_jax._linalg import cholesky_with_inverse, inverse_and_log_determinant, matrix_vector, transpose
 from rpm_jax._pytree import pytree_dataclass, static_field
 from rpm_jax.expfam import DiagonalGaussian
@@ -186,12 +186,12 @@ def _joint_covariance(posterior: GaussianProcessPosterior) -> Array:
     return smoother(posterior.factor, posterior.aligned_covariance, posterior.evidence)[0]
 
 
-@functools.partial(jax.jit, static_argnums=2)
+@jit
 def _sample_prior(prior: GaussianProcess, key: Array, shape: tuple[int, ...]) -> Array:
     return transpose(prior.mean + draw_smooth(prior.covariance, key, shape + prior.mean.shape))
 
 
-@functools.partial(jax.jit, static_argnums=2)
+@jit
 def _sample_posterior(posterior: GaussianProcessPosterior, key: Array, shape: tuple[int, ...]) -> Array:
     covariance, evidence = posterior.aligned_covariance, posterior.evidence
     key, noise_key = jax.random.split(key)

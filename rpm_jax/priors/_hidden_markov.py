@@ -1,6 +1,5 @@
 """A categorical Markov chain prior: the latent process of a hidden Markov model."""
 
-import functools
 from typing import Any, NamedTuple, Self
 
 import jax
@@ -9,6 +8,7 @@ import numpy as np
 from jax import Array, lax
 
 from rpm_jax._checks import is_concrete, require_positive_integer
+from rpm_jax._jit import jit
 from rpm_jax._linalg import transpose
 from rpm_jax._pytree import pytree_dataclass, static_field
 from rpm_jax.expfam import Categorical
@@ -273,7 +273,7 @@ def _log_prob(posterior: HiddenMarkovPosterior, states: Array) -> Array:
     return jnp.sum(unary, axis=-1) + jnp.sum(steps, axis=-1) - posterior.log_normalizer
 
 
-@functools.partial(jax.jit, static_argnums=2)
+@jit
 def _sample(posterior: HiddenMarkovPosterior, key: Array, shape: tuple[int, ...]) -> Array:
     filtered = jnp.moveaxis(posterior.filtered.logits, -2, 0)
     transition = posterior.aligned_transition

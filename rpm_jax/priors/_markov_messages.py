@@ -10,6 +10,7 @@ import numpy as np
 from jax import Array, lax
 from jax.custom_derivatives import SymbolicZero
 
+from rpm_jax._jit import jit
 from rpm_jax._linalg import matmul, transpose
 
 
@@ -157,7 +158,7 @@ def _changes_in_parallel(
     return (matmul(start_dot[..., None, :], products) + sums)[..., 0, :]
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@jit
 def smooth(
     parallel: bool, initial: Array, transition: Array, potentials: Array
 ) -> tuple[Array, Array, Array]:

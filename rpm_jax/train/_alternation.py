@@ -25,6 +25,8 @@ class Alternation:
     def __post_init__(self) -> None:
         """Check the turns."""
         turns = []
+        if not isinstance(self.turns, tuple):
+            raise TypeError(f"alternate: turns must be pairs (groups, steps), got {self.turns!r}")
         if not self.turns:
             raise ValueError("alternate must have at least one turn, got none")
         for turn in self.turns:

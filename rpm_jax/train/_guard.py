@@ -2,13 +2,14 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+
+from rpm_jax._jit import jit
 
 
 def stays_finite(new: Any, old: Any) -> Array:
@@ -139,7 +140,7 @@ def before_last_step(
     return params
 
 
-@partial(jax.jit, static_argnums=0)
+@jit
 def _finite_by_seed(stacked: bool, params: Any) -> Array:
     return jax.vmap(is_finite)(params) if stacked else is_finite(params)
 

@@ -119,10 +119,19 @@ class GivenOptimizer:
     alternation: Alternation | None = None
 
     def make(self, groups: Any, hyperparameters: Mapping[str, Any]) -> optax.GradientTransformation:
-        """The optimiser, with the frozen groups left out."""
+        """The optimiser, with the frozen groups left out.
+
+        Raises:
+            TypeError: For a factory that returns something else.
+        """
         optimizer = self.optimizer
         if not hasattr(optimizer, "update"):
             optimizer = optimizer(**hyperparameters)
+            if not hasattr(optimizer, "update"):
+                raise TypeError(
+                    "optimizer: the function of hyperparameters must return an optax optimiser, got "
+                    f"{type(optimizer).__name__}"
+                )
         if self.alternation is None:
             return _by_group({"trained": optimizer}, groups, self.frozen, default="trained")
         transforms = {name: in_its_turn(optimizer, name, self.alternation) for name in LEARNING_RATES}

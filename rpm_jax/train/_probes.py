@@ -28,7 +28,7 @@ def check_weights(log_weights: Array, batch_size: int, *, replacement: bool) -> 
         raise ValueError(
             f"log_weights: {weightless} of {log_weights.shape[-1]} data have weight 0, so that a minibatch "
             f"of batch_size={batch_size} may hold no component of F_j; leave these data out, take larger "
-            "minibatches without replacement, or components='data'"
+            "minibatches without replacement, or components=rpm_jax.feeds.full()"
         )
 
 
@@ -41,13 +41,13 @@ def check_schedule(schedule: Callable[[Any], Any], num_steps: int) -> None:
     """
     shape = jax.eval_shape(schedule, jax.ShapeDtypeStruct((), jnp.int32))
     if getattr(shape, "shape", None) != () or not jnp.issubdtype(shape.dtype, jnp.number):
-        raise TypeError(f"schedule must map the number of a step to one number, got {shape}")
+        raise TypeError(f"optimizer.schedule must map the number of a step to one number, got {shape}")
     steps = np.unique(np.linspace(0, num_steps - 1, SCHEDULE_PROBES).astype(np.int32))
     values = np.asarray(jax.jit(jax.vmap(schedule))(steps))
     wrong = ~(np.isfinite(values) & (values >= 0))
     if wrong.any():
         raise ValueError(
-            f"schedule must give factors on the learning rates, finite and at least 0, got "
+            f"optimizer.schedule must give factors on the learning rates, finite and at least 0, got "
             f"{values[wrong][0]} at step {steps[wrong][0]}"
         )
 
@@ -56,7 +56,8 @@ def require_scalar(loss: Any) -> None:
     """Raise `TypeError` unless what a loss returned is one real number; while it is traced."""
     if getattr(loss, "shape", None) != () or not jnp.issubdtype(loss.dtype, jnp.floating):
         raise TypeError(
-            f"loss must return one real number for a batch, such as -bound.mean(), got {_described(loss)}"
+            f"objective must return one real number for a batch, such as "
+            f"-bound.mean(), got {_described(loss)}"
         )
 
 

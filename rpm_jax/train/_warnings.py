@@ -84,10 +84,10 @@ def _advice(course: Course, own_optimizer: bool) -> str:
     if none_made.any():
         return (
             " The first step failed already, so learning rates are not the cause: check the initial "
-            "parameters (params, prior), the scale of the views and, where there is one, the loss; "
+            "parameters (params, prior), the scale of the views and, where there is one, the objective; "
             "float64 may help."
         )
-    rates = "of the optimizer" if own_optimizer else "(learning_rates=...)"
+    rates = "of the optimizer" if own_optimizer else "(optimizer=rpm_jax.train.Adam({...}))"
     return f" Lower learning rates {rates} or float64 usually help."
 
 

@@ -46,7 +46,11 @@ CASES = {
         {"batch_size": 5, "mask": MASK, "log_weights": WEIGHTS, "held_out": sequences(4)},
     ),
     "pooled": (rpm.RPM(TEMPORAL, POINTWISE, pooled=True), sequences(22), {"batch_size": 8, "mask": MASK}),
-    "an M-step": (rpm.RPM(TEMPORAL, POINTWISE), sequences(24), {"batch_size": 8, "em": True}),
+    "an M-step": (
+        rpm.RPM(TEMPORAL, POINTWISE),
+        sequences(24),
+        {"batch_size": 8, "objective": rpm.train.Bound(em=True)},
+    ),
     "rows": (
         rpm.RPM(
             rpm.priors.static(GAUSSIAN),
@@ -64,17 +68,17 @@ CASES = {
             rpm.posteriors.amortized(stacked(MLP((4,)))),
         ),
         vectors(23),
-        {"components": "batch", "batch_size": 16, "log_weights": RNG.normal(size=23)},
+        {"components": rpm.feeds.minibatch(), "batch_size": 16, "log_weights": RNG.normal(size=23)},
     ),
     "states": (
         rpm.RPM(rpm.priors.static(Categorical(np.zeros(3))), rpm.factors.per_view(MLP((4,)))),
         vectors(22),
-        {"components": "data", "batch_size": 8, "log_weights": WEIGHTS},
+        {"components": rpm.feeds.full(), "batch_size": 8, "log_weights": WEIGHTS},
     ),
     "a pooled chain": (
         rpm.RPM(CHAIN, POINTWISE, pooled=True),
         sequences(22),
-        {"components": "data", "batch_size": 8, "mask": MASK},
+        {"components": rpm.feeds.full(), "batch_size": 8, "mask": MASK},
     ),
     "distinct values": (
         rpm.RPM(TEMPORAL, POINTWISE),

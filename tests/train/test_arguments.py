@@ -9,14 +9,15 @@ from support import two_views
 
 import rpm_jax as rpm
 from rpm_jax.expfam import DiagonalGaussian
+from rpm_jax.inference import Against
 from rpm_jax.networks import CNN, MLP, GraphNetwork, InputConvex, PointwiseMLP
+from rpm_jax.train import Adam
 
 KEY = jax.random.key(0)
 KEYS = jax.random.split(KEY, 2)
 VIEWS = two_views(0, size=8)
 PRIOR = rpm.priors.static(DiagonalGaussian(np.zeros(1), -0.5 * np.ones(1)), learnable=True)
 MODEL = rpm.RPM(PRIOR, rpm.factors.per_view(MLP((3,))))
-SATURATED = rpm.RPM(PRIOR, rpm.factors.per_view(MLP((3,))), rpm.posteriors.saturated())
 TIMES = np.arange(3.0)
 
 
@@ -28,6 +29,10 @@ def sweep(**options):
     return rpm.fit_seeds(**{"model": MODEL, "views": VIEWS, "keys": KEYS, "num_steps": 2, **options})
 
 
+def scheduled(schedule):
+    return Adam(schedule=schedule)
+
+
 def halved(params, data, fraction):
     return jax.tree.map(lambda leaf: leaf.astype(jnp.float16), params)
 
@@ -36,34 +41,11 @@ def summed(params, data, fraction):
     return jax.tree.map(jnp.sum, params)
 
 
-class Unhashable:
-    __hash__ = None
-
-    def __call__(self, params, batch, data):
-        return jnp.zeros(())
-
-
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"model": rpm.RPM}, TypeError, r"model must be an instance, got the class RPM; call it: RPM\("),
-        ({"model": MLP()}, TypeError, "model must be an rpm_jax.RPM, .* got MLP"),
-        (
-            {"learning_rates": 0.1},
-            TypeError,
-            "learning_rates must be a mapping from groups to rates, got 0.1",
-        ),
-        (
-            {"learning_rates": {"prior": "fast"}},
-            TypeError,
-            r"learning_rates\['prior'\] must be a number, got 'fast'",
-        ),
-        (
-            {"learning_rates": {"prior": True}},
-            TypeError,
-            r"learning_rates\['prior'\] must be a number, got True",
-        ),
-        ({"learning_rates": {"prior": np.ones(2)}}, TypeError, r"learning_rates\['prior'\] must be a number"),
+        ({"model": rpm.RPM}, TypeError, "model must be a model .* got the class RPM; make an instance of it"),
+        ({"model": MLP()}, TypeError, "model must be a model such as rpm_jax.RPM.*, got MLP"),
         ({"callback": 3}, TypeError, "callback must be a function of a Progress, got 3"),
         ({"update": 3}, TypeError, "update must be a function of .*, got 3"),
         ({"update": lambda p, d, f: None}, TypeError, r"update must return parameters like .*, got None"),
@@ -74,16 +56,23 @@ class Unhashable:
         ),
         ({"update": halved}, TypeError, r"update .*must be float64\[.*\], got float16\["),
         ({"update": lambda p, d, f: (p,)}, TypeError, "update must return parameters like .*, got tuple"),
-        ({"loss": 3}, TypeError, "loss must be a function of .*, got 3"),
-        ({"loss": Unhashable()}, TypeError, "loss must be hashable.*got Unhashable"),
+        ({"objective": 3}, TypeError, r"objective must be rpm_jax.train.Bound\(...\), a loss .*, got 3"),
+        ({"objective": rpm.train.Bound}, TypeError, "objective must be an instance, got the class Bound"),
         (
-            {"loss": lambda p, b, d: MODEL.bound(p, b, d)},
+            {"objective": lambda p, b, d, key: rpm.bound(MODEL, p, b, d)},
             TypeError,
-            r"loss must return one real .*float64\[8\]",
+            r"objective must return one real .*float64\[8\]",
         ),
-        ({"loss": lambda p, b, d: None}, TypeError, "loss must return one real number for a batch.*got None"),
-        ({"loss": lambda p, b, d: 1}, TypeError, "loss must return one real number for a batch.*got int"),
-        ({"em": "no"}, TypeError, "em must be True or False, got 'no'"),
+        (
+            {"objective": lambda p, b, d, key: None},
+            TypeError,
+            "objective must return one real number for a batch.*got None",
+        ),
+        (
+            {"objective": lambda p, b, d, key: 1},
+            TypeError,
+            "objective must return one real number for a batch.*got int",
+        ),
         ({"replacement": 1}, TypeError, "replacement must be True or False, got 1"),
         ({"progress": "yes"}, TypeError, "progress must be True or False, got 'yes'"),
         (
@@ -97,15 +86,27 @@ class Unhashable:
             "optimizer must be an instance, got the class",
         ),
         (
-            {"schedule": lambda step: jnp.ones(3)},
+            {"optimizer": scheduled(lambda step: jnp.ones(3))},
             TypeError,
             "schedule must map the number of a step to one number",
         ),
-        ({"schedule": lambda step: None}, TypeError, "schedule must map the number of a step to one number"),
-        ({"schedule": lambda step: 1 / step}, ValueError, "schedule must give .* got inf at step 0"),
-        ({"schedule": lambda step: 0.5 - step}, ValueError, "schedule must give .* got -0.5 at step 1"),
-        ({"schedule": 3}, ValueError, "schedule must be one of 'cosine', 'constant', got 3"),
-        ({"components": np.ones(2)}, ValueError, "components .*must be one of"),
+        (
+            {"optimizer": scheduled(lambda step: None)},
+            TypeError,
+            "schedule must map the number of a step to one number",
+        ),
+        (
+            {"optimizer": scheduled(lambda step: 1 / step)},
+            ValueError,
+            "schedule must give .* got inf at step 0",
+        ),
+        (
+            {"optimizer": scheduled(lambda step: 0.5 - step)},
+            ValueError,
+            "schedule must give .* got -0.5 at step 1",
+        ),
+        ({"components": np.ones(2)}, TypeError, "components must be an rpm_jax Feed such as .* got array"),
+        ({"components": rpm.feeds.Queue}, TypeError, "components must be an instance, got the class Queue"),
         ({"freeze": 3}, TypeError, "freeze must be a tuple or list of names, got 3"),
         ({"freeze": (3,)}, ValueError, "freeze: name must be one of .*got 3"),
         (
@@ -113,17 +114,11 @@ class Unhashable:
             TypeError,
             r"warm_start must be an instance, got the class WarmStart",
         ),
-        ({"early_stopping": rpm.EarlyStopping}, TypeError, "early_stopping must be an instance"),
-        (
-            {"early_stopping": rpm.EarlyStopping(1, "a")},
-            TypeError,
-            "stopping.min_delta must be a number, got 'a'",
-        ),
-        ({"early_stopping": rpm.EarlyStopping(1, np.nan)}, ValueError, "min_delta must be at least 0"),
+        ({"stopping": rpm.EarlyStopping}, TypeError, "stopping must be an instance"),
         (
             {"held_out": (VIEWS[0], VIEWS[1][:, :1])},
             ValueError,
-            r"held_out: views\[1\] must have .*\(n, 2\), got \(8, 1\)",
+            r"held_out\[1\] must have shape \(n, 2\) like the data of the fit, got \(8, 1\)",
         ),
     ],
 )
@@ -163,7 +158,7 @@ def test_fit(options, error, message):
         ),
         ({"stacked_data": 1}, TypeError, "stacked_data must be True or False, got 1"),
         ({"seeds_at_once": 1.5}, ValueError, "seeds_at_once must be a positive integer, got 1.5"),
-        ({"model": rpm.RPM}, TypeError, "model must be an instance"),
+        ({"model": rpm.RPM}, TypeError, "model must be a model .* got the class RPM"),
         ({"update": summed}, TypeError, "update must return parameters like"),
     ],
 )
@@ -182,45 +177,76 @@ def test_keys_in_a_list():
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [
-        (lambda: MLP(8), TypeError, r"MLP: hidden must be a tuple .* got 8; one layer is \(8,\)"),
-        (lambda: MLP((0,)), ValueError, "MLP: every number of hidden must be a positive integer, got 0"),
-        (lambda: PointwiseMLP((3, 2.5)), ValueError, "PointwiseMLP: every number of hidden .* got 2.5"),
+        (lambda: Adam(0.1), TypeError, "optimizer.learning_rates must map groups to rates.*, got 0.1"),
+        (
+            lambda: Adam({"prior": "fast"}),
+            TypeError,
+            r"optimizer.learning_rates\['prior'\] must be a number, got 'fast'",
+        ),
+        (lambda: Adam({"prior": True}), TypeError, r"learning_rates\['prior'\] must be a number, got True"),
+        (lambda: Adam({"prior": np.ones(2)}), TypeError, r"learning_rates\['prior'\] must be a number"),
+        (lambda: Adam(schedule=3), ValueError, "schedule must be one of 'cosine', 'constant', got 3"),
+        (lambda: rpm.EarlyStopping(1, "a"), TypeError, "min_delta .*must be a number, got 'a'"),
+        (lambda: rpm.EarlyStopping(1, np.nan), ValueError, "min_delta .*must be at least 0"),
+        (lambda: rpm.EarlyStopping(0), ValueError, "patience must be a positive integer, got 0"),
+        (lambda: rpm.WarmStart(-1), ValueError, "warm_start.match_posterior must be a number of steps"),
+        (lambda: rpm.train.Bound("no"), TypeError, "objective.em must be True or False, got 'no'"),
+        (lambda: rpm.train.Bound(beta=-1), ValueError, "objective.beta must be a finite number of at least"),
+        (lambda: rpm.train.Bound(beta="a"), ValueError, "objective.beta must be a finite number .*got 'a'"),
+        (lambda: rpm.train.alternate(), ValueError, "alternate must have at least one turn"),
+        (
+            lambda: rpm.train.alternate(("prior", 0)),
+            ValueError,
+            "alternate: steps of a turn must be a positive integer, got 0",
+        ),
+        (lambda: rpm.train.Alternation((("prior",),)), TypeError, "a turn is a pair"),
+        (lambda: rpm.train.Alternation(3), TypeError, "alternate: turns must be pairs .*got 3"),
+        (lambda: Against("test"), ValueError, "against .* must be one of 'train', 'given', 'both'"),
+        (lambda: Against(num_steps=-1), ValueError, "num_steps must be a positive integer, got -1"),
+        (lambda: Against(learning_rate=np.nan), ValueError, "must be positive and finite, got nan"),
+        (lambda: rpm.feeds.queue(0), ValueError, "length must be a positive integer, got 0"),
+        (lambda: rpm.feeds.random_subset(2.5), ValueError, "size must be a positive integer, got 2.5"),
+        (lambda: rpm.train.ImportanceWeighted(MODEL, 0), ValueError, "num_samples must be a positive"),
+        (lambda: rpm.train.ScoreMatching(MODEL), TypeError, "ScoreMatching is not defined for RPM"),
+        (lambda: MLP(8), TypeError, "MLP: hidden must be a sequence of positive integers, .* got 8"),
+        (lambda: MLP((0,)), ValueError, "MLP: hidden, .* must be a positive integer, got 0"),
+        (lambda: PointwiseMLP((3, 2.5)), ValueError, "PointwiseMLP: hidden, .* positive integer, got 2.5"),
         (lambda: MLP((3,), 0), ValueError, "MLP: num_outputs must be a positive integer, got 0"),
         (lambda: MLP((3,), activation="relu"), TypeError, "MLP: activation must be a function .* got 'relu'"),
         (lambda: MLP((3,), zero_start="no"), TypeError, "MLP: zero_start must be True or False, got 'no'"),
-        (lambda: CNN(channels=3), TypeError, "CNN: channels must be a tuple"),
+        (lambda: CNN(channels=3), TypeError, "CNN: channels must be a sequence of positive integers"),
         (lambda: CNN(kernel_size=0), ValueError, "CNN: kernel_size must be a positive integer"),
         (
             lambda: GraphNetwork(num_rounds=0),
             ValueError,
             "GraphNetwork: num_rounds must be a positive integer, got 0",
         ),
-        (lambda: InputConvex((-1,)), ValueError, "InputConvex: every number of hidden"),
+        (lambda: InputConvex((-1,)), ValueError, "InputConvex: hidden, .* positive integer, got -1"),
         (
-            lambda: rpm.RPM(PRIOR, MODEL.factor_spec, pooled="no"),
+            lambda: rpm.RPM(PRIOR, MODEL.factors, pooled="no"),
             TypeError,
             "pooled must be True or False, got 'no'",
         ),
         (
-            lambda: rpm.RPM(rpm.priors.Static, MODEL.factor_spec),
+            lambda: rpm.RPM(rpm.priors.Static, MODEL.factors),
             TypeError,
             "prior must be an instance, got the class",
         ),
         (
-            lambda: rpm.RPM(PRIOR, type(MODEL.factor_spec)),
+            lambda: rpm.RPM(PRIOR, type(MODEL.factors)),
             TypeError,
-            "factors must be an instance, got the class",
+            "factors must satisfy .*FactorSpec .* got NetworkFactors: call it",
         ),
         (
-            lambda: rpm.RPM(PRIOR, MODEL.factor_spec, rpm.posteriors.Conjugate),
+            lambda: rpm.RPM(PRIOR, MODEL.factors, rpm.posteriors.Conjugate),
             TypeError,
-            "posterior must be an inst",
+            "posterior must satisfy .* got Conjugate: call it, as in posteriors.conjugate",
         ),
         (lambda: rpm.factors.per_view(MLP), TypeError, "network must be an instance, got the class MLP"),
         (
             lambda: rpm.factors.per_view(MLP(), standardise="no"),
-            TypeError,
-            "standardise must be True or False",
+            ValueError,
+            "standardise must be True, False or 'robust', got 'no'",
         ),
         (lambda: rpm.posteriors.amortized(MLP), TypeError, "network must be an instance"),
         (
@@ -248,14 +274,6 @@ def test_keys_in_a_list():
 def test_parts(make, error, message):
     with pytest.raises(error, match=message):
         make()
-
-
-def test_rows_of_new_data():
-    params = jax.jit(SATURATED.init)(KEY, rpm.as_data(VIEWS))
-    with pytest.raises(ValueError, match="num_steps must be a positive integer, got -1"):
-        SATURATED.infer(params, VIEWS, data=VIEWS, num_steps=-1)
-    with pytest.raises(ValueError, match="learning_rate must be positive and finite, got nan"):
-        SATURATED.evaluate(params, VIEWS, data=VIEWS, learning_rate=np.nan)
 
 
 # What is mended instead of refused.
@@ -286,7 +304,7 @@ def test_what_a_callback_was_shown_may_be_kept():
 def test_minibatches_of_weight_zero_only():
     """F_j over the batch would have no component."""
     weights = np.where(np.arange(8) < 4, 0.0, -np.inf)
-    for components in ("batch", rpm.normalizers.queue(3)):
+    for components in (rpm.feeds.minibatch(), rpm.feeds.queue(3)):
         with pytest.raises(ValueError, match=r"log_weights: 4 of 8 data have weight 0.*batch_size=4"):
             fit(log_weights=weights, batch_size=4, components=components)
-    assert fit(log_weights=weights, batch_size=5, components="batch").history.skipped == 0
+    assert fit(log_weights=weights, batch_size=5, components=rpm.feeds.minibatch()).history.skipped == 0

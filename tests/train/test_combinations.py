@@ -4,14 +4,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from rpm_jax.train._engine import Steps, draw_batch
-from rpm_jax.train._losses import BoundLoss, MatchAuxiliary, MatchPosterior
+from rpm_jax.train._engine import draw_batch
+from rpm_jax.train._losses import MatchAuxiliary, MatchPosterior
 from support import two_views
 
 import rpm_jax as rpm
 from rpm_jax.expfam import DiagonalGaussian
 from rpm_jax.networks import MLP, PointwiseMLP, concatenated, stacked
-from rpm_jax.train._optimizer import GivenOptimizer
+from rpm_jax.train._batches import draw_batch
+from rpm_jax.train._objectives import MatchAuxiliary, MatchPosterior
 
 KEY = jax.random.key(0)
 SITES = 2
@@ -49,7 +50,7 @@ def climb(model, data):
     """Bounds along three steps of gradient ascent, and the first gradient."""
     batch = data.batch(np.arange(data.size))
     params = jax.jit(model.init)(KEY, data)
-    ascend = jax.jit(jax.value_and_grad(lambda params: model.bound(params, batch, data).mean()))
+    ascend = jax.jit(jax.value_and_grad(lambda params: rpm.bound(model, params, batch, data).mean()))
     bounds, slopes = [], []
     for _ in range(3):
         bound, slope = ascend(params)
@@ -82,8 +83,8 @@ def test_a_few_steps_raise_the_bound(kind, posterior, auxiliary):
             <= {
                 "prior": {"prior"},
                 "factors": {"networks", "none"},
-                "posterior": {model.posterior_strategy.group, "none"},
-                "auxiliary": {model.auxiliary_strategy.group, "none"},
+                "posterior": {model.posterior.group, "none"},
+                "auxiliary": {model.auxiliary.group, "none"},
             }[part]
         )
         # Whatever has parameters learns.
@@ -96,7 +97,7 @@ def test_a_few_steps_raise_the_bound(kind, posterior, auxiliary):
 
 
 def loss_of(loss, params, data):
-    return float(jax.jit(loss)(params, data.batch(jnp.arange(data.size)), data))
+    return float(jax.jit(loss)(params, data.batch(jnp.arange(data.size)), data, KEY))
 
 
 def test_warm_starts_lower_their_losses():
@@ -106,7 +107,7 @@ def test_warm_starts_lower_their_losses():
     losses = {
         "match_posterior": MatchPosterior(model),
         "match_auxiliary": MatchAuxiliary(model),
-        "bound": BoundLoss(model),
+        "bound": lambda params, batch, data, key: -rpm.bound(model, params, batch, data).mean(),
     }
     moving = {
         "match_posterior": {"posterior"},
@@ -140,8 +141,9 @@ def test_saturated_strategies_start_matched():
         @jax.jit
         def infer(model=model, data=data):
             params = model.init(KEY, data)
-            inferred = model.infer_batch(params, data.batch(jnp.arange(data.size)))
-            return inferred, model.prior(params).sites()
+            batch = data.all()
+            inferred = model.infer(params, batch, model.recognise(params, batch))
+            return inferred, model.reference(params)
 
         inferred, sites = infer()
         for got, expected in zip(
@@ -163,10 +165,8 @@ def test_saturated_strategies_start_matched():
 
 
 def indices(batch_size, size, replacement, num_steps, key=KEY):
-    steps = Steps(None, None, GivenOptimizer(None), batch_size, replacement, num_steps)
-
     def step(order, i):
-        return draw_batch(steps, key, order, i, size)
+        return draw_batch(key, order, i, batch_size, replacement=replacement)
 
     return np.asarray(jax.jit(lambda: jax.lax.scan(step, jnp.arange(size), jnp.arange(num_steps))[1])())
 

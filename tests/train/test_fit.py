@@ -1,5 +1,6 @@
 """Fitting: options, determinism, robustness."""
 
+import dataclasses
 import sys
 import warnings
 
@@ -12,7 +13,8 @@ from support import two_views
 
 import rpm_jax as rpm
 from rpm_jax.expfam import DiagonalGaussian
-from rpm_jax.train import BoundLoss, MinibatchLoss
+from rpm_jax.model import batch_terms, mean_bound
+from rpm_jax.train import Adam, History
 
 KEY = jax.random.key(0)
 VIEWS = two_views(0)
@@ -26,10 +28,16 @@ def make_model(**options):
 
 
 MODEL = make_model()
+
 SATURATED = make_model(
     posterior=rpm.posteriors.saturated(),
     auxiliary=rpm.auxiliaries.shifted(rpm.networks.concatenated(rpm.networks.MLP((3,)))),
 )
+
+
+def bound_loss(params, batch, data):
+    """What is minimised where nothing is said."""
+    return -rpm.bound(MODEL, params, batch, data).mean()
 
 
 def fit(key=KEY, model=MODEL, views=VIEWS, **options):
@@ -70,13 +78,13 @@ def test_history(fitted, start):
     assert history.skipped == 0
     assert history.stopped == "finished"
     assert fitted.bound > history.train[0] + 0.05
-    assert fitted.held_out_bound > MODEL.mean_bound(start, rpm.as_data(HELD_OUT), rpm.as_data(VIEWS))
+    assert fitted.held_out_bound > mean_bound(MODEL, start, rpm.as_data(HELD_OUT), rpm.as_data(VIEWS))
     np.testing.assert_allclose(fitted.held_out_bound, history.held_out[-1], rtol=1e-12)
 
 
 def test_bounds_are_those_of_the_parameters(fitted):
     data = rpm.as_data(VIEWS)
-    every = jax.jit(MODEL.bound)(fitted.params, data.batch(jnp.arange(SIZE)), data)
+    every = jax.jit(rpm.bound)(MODEL, fitted.params, data.batch(jnp.arange(SIZE)), data)
     assert every.shape == (SIZE,)
     np.testing.assert_allclose(fitted.bound, every.mean(), rtol=1e-12)
 
@@ -120,10 +128,10 @@ def test_seeds_under_vmap_are_single_runs():
 
 
 def test_best_of_seeds_that_failed():
-    sweep = rpm.train.Sweep({}, None, np.array([np.nan, 1.0, 0.5]), None)
+    sweep = rpm.train.Sweep(MODEL, {}, None, History(*[None] * 5), np.array([np.nan, 1.0, 0.5]))
     assert sweep.best_index() == 1
     with pytest.raises(ValueError, match=r"no seed of . has a finite bound"):
-        sweep._replace(bound=np.array([np.nan])).best_index()
+        dataclasses.replace(sweep, bound=np.array([np.nan])).best_index()
 
 
 def test_hyperparameters_of_an_optimiser_factory(start):
@@ -173,22 +181,22 @@ class Counting:
 
     def __init__(self):
         self.traces = 0
-        self.loss = BoundLoss(MODEL)
 
-    def __call__(self, params, batch, data):
+    def __call__(self, params, batch, data, key):
+        del key
         self.traces += 1
-        return self.loss(params, batch, data)
+        return bound_loss(params, batch, data)
 
 
 def test_steps_are_compiled_once(fitted):
     """Not again from step to step, at the shorter last call, for another key or for other data."""
     loss = Counting()
     seen = []
-    first = fit(loss=loss, callback=lambda progress: seen.append(loss.traces))
+    first = fit(objective=loss, callback=lambda progress: seen.append(loss.traces))
     assert len(seen) == 3
     assert seen[0] > 0
     assert len(set(seen)) == 1
-    fit(jax.random.key(7), loss=loss, views=two_views(9))
+    fit(jax.random.key(7), objective=loss, views=two_views(9))
     assert loss.traces == seen[0]
     same(first.params, fitted.params, 1e-12)
 
@@ -221,8 +229,9 @@ def test_freeze_with_a_given_optimiser(start):
 
 def test_learning_rates_and_schedule(start):
     """A group with a tiny rate hardly moves; a schedule of one's own is a factor on all rates."""
-    options = {"params": start, "num_steps": 20, "learning_rates": {"prior": 1e-9}}
-    result = fit(**options, schedule=lambda step: step / 20)
+    options = {"params": start, "num_steps": 20}
+    rates = {"prior": 1e-9}
+    result = fit(**options, optimizer=Adam(rates, lambda step: step / 20))
     same(result.params["prior"], start["prior"], 1e-7)
     assert changed(result.params["prior"], start["prior"])
     for part in ("factors", "prior"):
@@ -231,7 +240,7 @@ def test_learning_rates_and_schedule(start):
             for a, b in zip(jax.tree.leaves(result.params[part]), jax.tree.leaves(start[part]), strict=True)
         ]
         assert (max(moves) > 1e-3) == (part == "factors")
-    same(fit(**options, schedule=lambda step: 0.0 * step).params, start)
+    same(fit(**options, optimizer=Adam(rates, lambda step: 0.0 * step)).params, start)
 
 
 def test_initial_parameters_are_the_users_own(start):
@@ -244,21 +253,21 @@ def test_initial_parameters_are_the_users_own(start):
 
 
 def test_another_loss(start):
-    """Any pure function of parameters, batch and data."""
+    """Any pure function of parameters, batch, data and a key."""
 
-    def loss(params, batch, data):
-        del data
+    def loss(params, batch, data, key):
+        del data, key
         return sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(params["factors"])) * batch.views[0].shape[1]
 
-    result = fit(params=start, loss=loss, num_steps=20)
+    result = fit(params=start, objective=loss, num_steps=20)
     same(result.params["prior"], start["prior"])
     history = result.history.train
-    np.testing.assert_allclose(history[0], -loss(start, rpm.as_data(VIEWS).batch(jnp.arange(2)), None))
+    np.testing.assert_allclose(history[0], -loss(start, rpm.as_data(VIEWS).batch(jnp.arange(2)), None, None))
     assert history[-1] > history[0]
 
 
 def test_em(start):
-    result = fit(params=start, em=True)
+    result = fit(params=start, objective=rpm.train.Bound(em=True))
     assert result.bound > result.history.train[0]
     assert changed(result.params, fit(params=start).params)
 
@@ -274,11 +283,12 @@ def test_mixture_over_the_batch(start):
 
     @jax.jit
     def both():
-        return MinibatchLoss(MODEL)(params, batch, data), -MODEL.bound(params, batch, inside).mean()
+        terms, _ = batch_terms(MODEL, params, batch, data, rpm.feeds.minibatch(), ())
+        return terms.bound, rpm.bound(MODEL, params, batch, inside)
 
     got, expected = both()
     np.testing.assert_allclose(got, expected, rtol=1e-12)
-    result = fit(components="batch", batch_size=6)
+    result = fit(components=rpm.feeds.minibatch(), batch_size=6)
     assert np.isfinite(result.bound)
     assert changed(result.params, fit(batch_size=6).params)
 
@@ -290,9 +300,8 @@ def test_early_stopping_keeps_the_best():
     result = fit(
         held_out=HELD_OUT,
         num_steps=400,
-        early_stopping=rpm.EarlyStopping(patience=2),
-        learning_rates={"networks": 0.3, "prior": 0.3},
-        schedule="constant",
+        stopping=rpm.EarlyStopping(patience=2),
+        optimizer=Adam({"networks": 0.3, "prior": 0.3}, "constant"),
     )
     history = result.history
     assert history.stopped == "early stopping"
@@ -304,7 +313,7 @@ def test_early_stopping_keeps_the_best():
 
 def test_early_stopping_by_the_training_bound():
     """Without held-out data; nothing counts as an improvement of a million nats."""
-    result = fit(early_stopping=rpm.EarlyStopping(patience=1, min_delta=1e6))
+    result = fit(stopping=rpm.EarlyStopping(patience=1, min_delta=1e6))
     assert result.history.stopped == "early stopping"
     assert result.history.train.shape == (40,)
 
@@ -327,17 +336,15 @@ def test_callback_may_stop(fitted):
 # What goes wrong.
 
 
-class SometimesNotANumber:
+def sometimes_not_a_number(params, batch, data, key):
     """The usual loss, NaN for batches with the first datum."""
-
-    def __call__(self, params, batch, data):
-        loss = BoundLoss(MODEL)(params, batch, data)
-        return jnp.where(jnp.any(batch.index == 0), jnp.nan, loss)
+    del key
+    return jnp.where(jnp.any(batch.index == 0), jnp.nan, bound_loss(params, batch, data))
 
 
 def test_steps_that_are_not_finite_are_left_out():
-    with pytest.warns(RuntimeWarning, match=r"12 of 48 steps had a NaN .* left out.*learning_rates"):
-        result = fit(loss=SometimesNotANumber(), batch_size=4, num_steps=48)
+    with pytest.warns(RuntimeWarning, match=r"12 of 48 steps had a NaN .* left out.*learning rates"):
+        result = fit(objective=sometimes_not_a_number, batch_size=4, num_steps=48)
     history = result.history
     assert history.skipped == 12
     assert history.stopped == "finished"
@@ -350,22 +357,22 @@ def test_steps_that_are_not_finite_are_left_out():
 def test_a_run_that_is_lost_is_ended_and_its_parameters_kept(start):
     """A loss that is finite, with a gradient that is not."""
 
-    def loss(params, batch, data):
+    def loss(params, batch, data, key):
         zero = jnp.sum(params["prior"]["unconstrained"]) * 0.0
-        return BoundLoss(MODEL)(params, batch, data) + jnp.sqrt(zero)
+        return bound_loss(params, batch, data) + jnp.sqrt(zero)
 
     with pytest.warns(RuntimeWarning, match="20 of 20 steps"):
-        result = fit(params=start, loss=loss, num_steps=20)
+        result = fit(params=start, objective=loss, num_steps=20)
     same(result.params, start)
     assert result.history.skipped == 20
 
-    def loss(params, batch, data):
+    def loss(params, batch, data, key):
         return jnp.nan * params["prior"]["unconstrained"].sum()
 
     with pytest.warns(
         RuntimeWarning, match=r"20 of 20 steps .*The run was ended, its last finite parameters"
     ):
-        result = fit(params=start, loss=loss)
+        result = fit(params=start, objective=loss)
     assert result.history.stopped == "not finite"
     same(result.params, start)
     assert np.isfinite(result.bound)
@@ -405,35 +412,32 @@ def test_progress_without_tqdm(monkeypatch, capsys):
         ),
         ({"batch_size": 0}, ValueError, "batch_size must be a positive integer, got 0"),
         ({"steps_per_call": -1}, ValueError, "steps_per_call must be a positive integer, got -1"),
-        ({"components": "all"}, ValueError, "components .*must be one of 'data', 'batch', got 'all'"),
-        (
-            {"held_out_mixture": "test"},
-            ValueError,
-            "held_out_mixture must be one of 'train', 'given', 'both'",
-        ),
-        ({"schedule": "linear"}, ValueError, "schedule must be one of 'cosine', 'constant', got 'linear'"),
-        (
-            {"learning_rates": {"factors": 1.0}},
-            ValueError,
-            "learning_rates: group must be one of 'networks', .*got 'factors'",
-        ),
+        ({"components": "all"}, TypeError, "components must be an rpm_jax Feed such as .* got 'all'"),
         (
             {"freeze": ("kernel",)},
             ValueError,
             "freeze: name must be one of 'networks', 'prior', .* got 'kernel'",
         ),
-        ({"optimizer": 1e-3}, TypeError, "optimizer must be an optax optimiser.*got 0.001"),
         (
-            {"optimizer": optax.sgd(1.0), "learning_rates": {"prior": 1.0}},
-            ValueError,
-            "learning_rates and schedule are those of the default",
+            {"optimizer": 1e-3},
+            TypeError,
+            r"optimizer must be rpm_jax.train.Adam\(...\), an optax optimiser.*got 0.001",
         ),
         ({"held_out": VIEWS[:1]}, ValueError, "held_out must hold the J = 2 views of the fit, got 1"),
-        ({"learning_rates": {"prior": -1.0}}, ValueError, r"learning_rates\['prior'\] must be positive"),
-        ({"optimizer": optax.sgd}, TypeError, "optimizer must be an optax optimiser"),
-        ({"early_stopping": 3}, TypeError, "early_stopping must be an rpm_jax.EarlyStopping, got int"),
-        ({"warm_start": 100}, TypeError, "warm_start must be an rpm_jax.WarmStart, got int"),
-        ({"loss": SometimesNotANumber(), "em": True}, ValueError, "em and components are parts of the bound"),
+        ({"optimizer": optax.sgd}, TypeError, "optimizer must be rpm_jax.train.Adam.* an optax optimiser"),
+        ({"stopping": 3}, TypeError, "stopping must be an rpm_jax EarlyStopping, got 3"),
+        ({"warm_start": 100}, TypeError, "warm_start must be an rpm_jax WarmStart, got 100"),
+        ({"alternate": ("prior", 3)}, TypeError, "alternate must be an rpm_jax Alternation, got"),
+        (
+            {"alternate": rpm.train.alternate(("factors", 3))},
+            ValueError,
+            "alternate: group must be one of 'networks', .* got 'factors'",
+        ),
+        (
+            {"objective": sometimes_not_a_number, "components": rpm.feeds.minibatch()},
+            ValueError,
+            "components are a part of the bound",
+        ),
         ({"views": two_views(size=1)}, ValueError, "F_j needs at least 2 components, got 1"),
         ({"freeze": "prior"}, TypeError, r"freeze must be a tuple or list of names, got 'prior'"),
     ],
@@ -441,6 +445,20 @@ def test_progress_without_tqdm(monkeypatch, capsys):
 def test_option_errors(options, error, message):
     with pytest.raises(error, match=message):
         fit(**options)
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: rpm.train.HeldOut(VIEWS, "test"), ValueError, "must be one of 'train', 'given', 'both'"),
+        (lambda: Adam(schedule="linear"), ValueError, "schedule must be one of 'cosine', 'constant', got"),
+        (lambda: Adam({"factors": 1.0}), ValueError, "rates: group must be one of 'networks', .*'factors'"),
+        (lambda: Adam({"prior": -1.0}), ValueError, r"learning_rates\['prior'\] must be positive"),
+    ],
+)
+def test_option_groups_check_themselves(make, error, message):
+    with pytest.raises(error, match=message):
+        make()
 
 
 def test_fit_seeds_errors():

@@ -13,6 +13,7 @@ from support import two_views
 
 import rpm_jax as rpm
 from rpm_jax.expfam import DiagonalGaussian
+from rpm_jax.model import Terms
 from rpm_jax.train import _guard
 from rpm_jax.train._not_finite import find_not_finite
 
@@ -47,8 +48,8 @@ def make(limit, level=-np.inf):
 
 def fit(model, expect=True, **options):
     options = {"key": KEY, "num_steps": 60, "steps_per_call": 20, **options}
-    if "optimizer" not in options:
-        options["schedule"] = "constant"
+    rates = options.pop("rates", {})
+    options = {"optimizer": rpm.train.Adam(rates, "constant"), **options}
     fit_ = rpm.fit if "keys" not in options else rpm.fit_seeds
     if fit_ is rpm.fit_seeds:
         options.pop("key")
@@ -73,7 +74,7 @@ def test_the_last_parameters_with_a_finite_bound_are_returned():
     (text,) = [w for w in history.warnings if "steps" in w]
     assert "The run was ended, its last finite parameters are kept" in text
     assert "first those of view 0, site 0, datum 0" in text
-    assert "Lower learning rates (learning_rates=...)" in text
+    assert "Lower learning rates (optimizer=rpm_jax.train.Adam({...}))" in text
     assert any(
         "returned are those before the step after which no other could be made" in w for w in history.warnings
     )
@@ -92,7 +93,7 @@ def test_a_bound_lost_by_the_last_step():
 
 
 def test_early_stopping_returns_the_best_finite():
-    result = fit(make(0.5), early_stopping=rpm.EarlyStopping(patience=50))
+    result = fit(make(0.5), stopping=rpm.EarlyStopping(patience=50))
     assert np.isfinite(result.bound)
     np.testing.assert_allclose(result.bound, np.nanmax(result.history.train), rtol=1e-3)
 
@@ -102,7 +103,7 @@ def test_early_stopping_by_a_held_out_bound_that_is_not_finite():
     result = fit(
         make(0.5),
         held_out=two_views(1, size=5),
-        early_stopping=rpm.EarlyStopping(patience=3),
+        stopping=rpm.EarlyStopping(patience=3),
         steps_per_call=5,
     )
     best = np.nanargmax(result.history.held_out)
@@ -115,7 +116,9 @@ def test_one_datum_that_is_lost_later():
     """Minibatches without it go on; the parameters returned are from before it was lost."""
     standardised = [(view - view.mean(0)) / view.std(0) for view in VIEWS]
     level = 0.99 * max(float(view[:, 0].max()) for view in standardised)
-    result = fit(make(0.5, level), batch_size=3, num_steps=120, steps_per_call=10, components="batch")
+    result = fit(
+        make(0.5, level), batch_size=3, num_steps=120, steps_per_call=10, components=rpm.feeds.minibatch()
+    )
     assert result.history.skipped > 0
     assert result.history.stopped == "finished"
     assert np.isfinite(result.bound)
@@ -131,9 +134,7 @@ def test_seeds_are_kept_and_chosen_one_by_one():
     for seed in range(3):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            single = fit(
-                model, False, key=keys[seed], learning_rates={"networks": float(rates["networks"][seed])}
-            )
+            single = fit(model, False, key=keys[seed], rates={"networks": float(rates["networks"][seed])})
         np.testing.assert_allclose(sweep.bound[seed], single.bound, rtol=1e-6)
     assert "in 2 of 3 runs" in sweep.history.warnings[0]
 
@@ -191,16 +192,16 @@ def test_an_optimiser_whose_memory_overflows():
 
     @dataclasses.dataclass(frozen=True)
     class Steep:
-        def __call__(self, params, batch, data):
+        def __call__(self, params, batch, data, key):
             bias = params["prior"]["unconstrained"]
             steep = jnp.where(batch.index[0] == 3, 1e30, 1.0).astype(bias.dtype)
-            return -jnp.mean(model.bound(params, batch, data)) + steep * jnp.sum(bias)
+            return -jnp.mean(rpm.bound(model, params, batch, data)) + steep * jnp.sum(bias)
 
     natural = DiagonalGaussian(jnp.zeros(1, jnp.float32), -0.5 * jnp.ones(1, jnp.float32))
     model = rpm.RPM(rpm.priors.static(natural, learnable=True), rpm.factors.per_view(rpm.networks.MLP((3,))))
     options = {"optimizer": optax.adam(1e-3), "batch_size": 4, "num_steps": 60}
     with pytest.warns(RuntimeWarning, match="since optimizer or schedule gave NaN or infinity"):
-        result = rpm.fit(model, views, key=KEY, loss=Steep(), **options)
+        result = rpm.fit(model, views, key=KEY, objective=Steep(), **options)
     assert 0 < result.history.skipped < 20
     without = rpm.fit(model, views, key=KEY, num_steps=1, optimizer=optax.sgd(0.0))
     moved = result.params["prior"]["unconstrained"] - without.params["prior"]["unconstrained"]
@@ -220,12 +221,12 @@ def test_update_that_is_not_finite_is_undone():
 def test_one_bad_batch_does_not_end_a_run_with_a_look_at_every_step():
     """A call of one step that is left out is no run of steps that are."""
 
-    def loss(params, batch, data):
+    def loss(params, batch, data, key):
         bad = jnp.any(batch.index == 0)
-        return jnp.where(bad, jnp.nan, -jnp.mean(MODEL.bound(params, batch, data)))
+        return jnp.where(bad, jnp.nan, -jnp.mean(rpm.bound(MODEL, params, batch, data)))
 
     with pytest.warns(RuntimeWarning, match="3 of 9 steps"):
-        result = rpm.fit(MODEL, VIEWS, key=KEY, num_steps=9, batch_size=4, steps_per_call=1, loss=loss)
+        result = rpm.fit(MODEL, VIEWS, key=KEY, num_steps=9, batch_size=4, steps_per_call=1, objective=loss)
     assert result.history.stopped == "finished"
     assert len(result.history.train) == 9
 
@@ -261,11 +262,29 @@ def test_find_not_finite():
 
 def test_find_not_finite_bounds_and_gradients():
     class Model:
+        """A model without factors to look into, whose bound is a function of one number."""
+
         def __init__(self, function):
             self.function = function
 
-        def bound(self, params, batch, data):
-            return jnp.where(batch.index == 2, self.function(params["a"]), params["a"])
+        def init(self, key, data):
+            return {"a": jnp.zeros(())}
+
+        def groups(self, params):
+            return {"a": "networks"}
+
+        def recognise(self, params, rows):
+            return rows.index
+
+        def mixture(self, params, source, key=None):
+            return None
+
+        def infer(self, params, rows, own, mixture):
+            return None
+
+        def terms(self, params, rows, own, mixture, inferred):
+            value = jnp.where(own == 2, self.function(params["a"]), params["a"])
+            return Terms(value, jnp.zeros_like(value))
 
     data, params = rpm.as_data(VIEWS), {"a": jnp.zeros(())}
     assert "the bound of 1 of 12 data is not finite, first that of datum 2 (-inf)" in find_not_finite(

@@ -65,12 +65,12 @@ VIEWS = tuple(np.random.default_rng(0).normal(size=(2, 6, 2)))
     [
         ({"mesh": "data"}, r"mesh must be a jax.sharding.Mesh, got str; jax.make_mesh"),
         (
-            {"components": rpm.normalizers.queue(4)},
-            r"mesh and components=queue\(...\) or random_subset\(...\) do not go together",
+            {"components": rpm.feeds.queue(4)},
+            r"mesh and components=Queue\(length=4\) do not go together; take rpm_jax.feeds.full\(\)",
         ),
         (
-            {"held_out": VIEWS, "held_out_mixture": "both"},
-            "mesh and held_out_mixture='both' do not go",
+            {"held_out": rpm.train.HeldOut(VIEWS, against="both")},
+            "mesh and held_out against 'both' do not go",
         ),
     ],
 )

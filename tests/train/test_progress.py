@@ -15,8 +15,7 @@ import pytest
 from support import two_views
 
 import rpm_jax as rpm
-from rpm_jax.train import _progress
-from rpm_jax.train._history import Fit, History, Sweep
+from rpm_jax.train import Fit, History, Sweep, _progress
 
 KEY = jax.random.key(0)
 VIEWS = two_views(0, size=8)
@@ -99,7 +98,8 @@ def history(skipped, stopped="finished", **options):
 
 
 def test_a_fit_says_what_went_wrong():
-    fit = Fit({}, history(3, "not finite", seconds=2.0, warnings=("3 of 50 steps",)), np.array(-np.inf), None)
+    course = history(3, "not finite", seconds=2.0, warnings=("3 of 50 steps",))
+    fit = Fit(MODEL, {}, None, course, np.array(-np.inf))
     assert str(fit) == "Fit(bound -inf; 50 steps, 3 left out, not finite after 2 s)\n  warning: 3 of 50 steps"
 
 
@@ -115,4 +115,4 @@ def test_a_fit_says_what_went_wrong():
     ],
 )
 def test_a_sweep_says_what_happened(bound, expected):
-    assert str(Sweep({}, history([0, 0, 0]), np.array(bound), None)).startswith(expected)
+    assert str(Sweep(MODEL, {}, None, history([0, 0, 0]), np.array(bound))).startswith(expected)

@@ -7,8 +7,9 @@ from support import two_views
 
 import rpm_jax as rpm
 from rpm_jax.networks import MLP
-from rpm_jax.train._fit import MOST_INPUTS_AT_ONCE, default_seeds_at_once
-from rpm_jax.train._history import History, Sweep, join
+from rpm_jax.train._fit_seeds import MOST_INPUTS_AT_ONCE, _join, default_seeds_at_once
+from rpm_jax.train._history import History
+from rpm_jax.train._runner import Outcome
 
 MODEL = rpm.RPM(
     rpm.priors.static(rpm.expfam.DiagonalGaussian(np.zeros(1), -0.5 * np.ones(1))),
@@ -38,10 +39,10 @@ def test_groups_find_what_all_find_together():
 def test_runs_of_different_lengths_end_in_nan():
     def sweep(steps, stopped):
         history = History(np.ones((2, steps)), np.arange(steps), np.ones((2, steps)), np.zeros(2), stopped)
-        return Sweep({"a": jax.numpy.ones((2, 3))}, history, np.ones(2), None)
+        return Outcome({"a": jax.numpy.ones((2, 3))}, history, np.ones(2), None)
 
-    joined = join([sweep(2, "early stopping"), sweep(3, "finished"), sweep(3, "finished")])
-    assert joined.size == 6
+    joined = _join([sweep(2, "early stopping"), sweep(3, "finished"), sweep(3, "finished")])
+    assert joined.bound.shape == (6,)
     assert joined.params["a"].shape == (6, 3)
     assert joined.history.stopped == "early stopping, finished"
     np.testing.assert_array_equal(joined.history.held_out_steps, [0, 1, 2])
@@ -52,12 +53,12 @@ def test_runs_of_different_lengths_end_in_nan():
 def test_default(monkeypatch):
     """On CPUs as many as keep a step's inputs below a size; one at least; on accelerators all."""
     data = rpm.Data((np.zeros((1000, 40)),))
-    assert default_seeds_at_once(data, 100, None) == MOST_INPUTS_AT_ONCE // 4000
+    assert default_seeds_at_once(MODEL, data, 100, None) == MOST_INPUTS_AT_ONCE // 4000
     stacked = rpm.Data((np.zeros((7, 1000, 40)),))
-    assert default_seeds_at_once(stacked, 100, 0) == MOST_INPUTS_AT_ONCE // 4000
-    assert default_seeds_at_once(rpm.Data((np.zeros((1000, 10**6)),)), 100, None) == 1
+    assert default_seeds_at_once(MODEL, stacked, 100, 0) == MOST_INPUTS_AT_ONCE // 4000
+    assert default_seeds_at_once(MODEL, rpm.Data((np.zeros((1000, 10**6)),)), 100, None) == 1
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    assert default_seeds_at_once(data, 100, None) is None
+    assert default_seeds_at_once(MODEL, data, 100, None) is None
 
 
 def test_errors():
