@@ -85,7 +85,7 @@ KEYS = jax.random.split(jax.random.key(0), 2)
         ("views", lambda views: rpm.fit_seeds(MODEL, views, keys=KEYS)),
         ("views", lambda views: rpm.inference.infer(rpm.Fitted(MODEL, {}, GOOD), views)),
         ("views", lambda views: rpm.inference.evaluate(rpm.Fitted(MODEL, {}, GOOD), views)),
-        ("views", lambda views: rpm.Fitted(MODEL, {}, views)),
+        ("data", lambda views: rpm.Fitted(MODEL, {}, views)),
     ],
 )
 def test_every_entrance_checks(name, call):

@@ -4,8 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from rpm_jax.train._engine import draw_batch
-from rpm_jax.train._losses import MatchAuxiliary, MatchPosterior
 from support import two_views
 
 import rpm_jax as rpm
