@@ -11,7 +11,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 PACKAGE = ROOT / "rpm_jax"
 
 TOOLS = {"_arrays", "_checks", "_columns", "_devices", "_factorise", "_linalg", "_products", "_pytree"}
-TOOLS |= {"_equality", "_pickling", "_record", "_repr", "_structure"}
+TOOLS |= {"_equality", "_jit", "_pickling", "_record", "_repr", "_structure"}
 LAYERS = [
     {"expfam"},
     {"priors"},
@@ -22,7 +22,11 @@ LAYERS = [
     {"networks", "outputs"},
     {"factors", "posteriors"},
     {"auxiliaries"},
+    {"feeds"},
     {"model"},
+    {"inference"},
+    {"diagnostics"},
+    {"generation"},
     {"train"},
 ]
 """From first to last; modules of one layer may import each other."""
@@ -40,6 +44,7 @@ ALLOWED = dict(EDGES)
 for number, names in enumerate(LAYERS):
     for name in names:
         ALLOWED[name] = set().union(*LAYERS[: number + 1])
+ALLOWED["feeds"] = {"data", "normalizers", "expfam"}
 
 
 def module_files():
