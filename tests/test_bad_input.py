@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from support import init
+from support import init, recognise
 
 import rpm_jax as rpm
 from rpm_jax import expfam, priors
@@ -59,16 +59,56 @@ def test_masked_auxiliary_leaves_no_nan():
     assert np.isfinite(gradient)
 
 
+def loss(params, batch, data, key):
+    return 0.0
+
+
+def fit_with(options):
+    options = options() if callable(options) else options
+    return rpm.fit(**{"model": MODEL, "views": VIEWS, "key": KEY, "num_steps": 1, **options})
+
+
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
         ({"key": 0}, TypeError, r"key must be a random key such as jax.random.key\(0\), got 0"),
         ({"key": jax.random.split(KEY, 2)}, TypeError, "key must be a random key"),
         (
+            lambda: {"optimizer": rpm.train.Adam({"networks": -1.0})},
+            ValueError,
+            "networks.*must be positive and finite, got -1.0",
+        ),
+        (
+            lambda: {"optimizer": rpm.train.Adam({"network": 1.0})},
+            ValueError,
+            "must be one of 'networks', 'prior', 'rows'",
+        ),
+        (
+            {"optimizer": optax.adam},
+            TypeError,
+            r"optimizer must be rpm_jax\.train\.Adam\(\.\.\.\), an optax optimiser such as",
+        ),
+        (lambda: {"optimizer": rpm.train.Adam(schedule="linear")}, ValueError, "optimizer.schedule"),
+        (lambda: {"optimizer": rpm.train.Adam(0.1)}, TypeError, "must map groups to rates"),
+        ({"stopping": 5}, TypeError, "stopping must be an rpm_jax EarlyStopping, got 5"),
+        (
+            lambda: {"stopping": rpm.EarlyStopping(0)},
+            ValueError,
+            "patience must be a positive integer, got 0",
+        ),
+        (
+            lambda: {"stopping": rpm.EarlyStopping(1, -1.0)},
+            ValueError,
+            r"stopping.min_delta \(in nats\) must be",
+        ),
+        ({"warm_start": 200}, TypeError, "warm_start must be an rpm_jax WarmStart, got 200"),
+        (lambda: {"warm_start": rpm.WarmStart(-1)}, ValueError, "match_posterior must be a number of steps"),
+        (
             {"components": rpm.feeds.minibatch(), "batch_size": 1},
             ValueError,
-            "F_j over the minibatch needs at least 2 components, got 1",
+            "F_j needs at least 2 components, got 1",
         ),
+        ({"objective": loss, "components": rpm.feeds.full()}, ValueError, "components"),
         ({"views": tuple(view[:1] for view in VIEWS)}, ValueError, "at least 2 components, got 1"),
         ({"log_weights": np.full(6, np.nan)}, ValueError, "log_weights must be finite.*6 NaN"),
         ({"log_weights": np.full(6, -np.inf)}, ValueError, "one of them finite.*6 −inf"),
@@ -77,14 +117,14 @@ def test_masked_auxiliary_leaves_no_nan():
 )
 def test_fit(options, error, message):
     with pytest.raises(error, match=message):
-        rpm.fit(**{"model": MODEL, "views": VIEWS, "key": KEY, "num_steps": 1, **options})
+        fit_with(options)
 
 
 def test_initial_parameters():
     with pytest.raises(ValueError, match=r"params must have the structure of model\.init"):
         rpm.fit(MODEL, VIEWS, key=KEY, num_steps=1, params={"prior": PARAMS["prior"]})
     saturated = rpm.RPM(MODEL.prior, MODEL.factors, rpm.posteriors.saturated())
-    rows = jax.jit(saturated.init)(KEY, rpm.as_data(tuple(view[:3] for view in VIEWS)))
+    rows = init(saturated, KEY, rpm.as_data(tuple(view[:3] for view in VIEWS)))
     with pytest.raises(ValueError, match=r"posterior.*must have shape \(6, 4, 2\).*got \(3, 4, 2\)"):
         rpm.fit(saturated, VIEWS, key=KEY, num_steps=1, params=rows)
 
@@ -180,10 +220,11 @@ def test_images_at_every_site_are_seen_one_by_one():
         MODEL.prior,
         rpm.factors.per_view(rpm.networks.CNN(channels=(2,), hidden=(3,), kernel_size=3)),
     )
-    params = jax.jit(model.init)(KEY, rpm.as_data(images))
-    apply = jax.jit(lambda views: model.recognise(params, rpm.as_data(views).all()))
-    factors = apply(images)
-    swapped = apply(tuple(image[:, ::-1] for image in images))
+    params = init(model, KEY, rpm.as_data(images))
+    factors, swapped = (
+        recognise(model, params, rpm.as_data(views).all())
+        for views in (images, tuple(image[:, ::-1] for image in images))
+    )
     assert factors.natural.batch_shape == (2, 2, 4)
     np.testing.assert_allclose(swapped.potentials.eta1, factors.potentials.eta1[:, :, ::-1], rtol=1e-6)
 
@@ -192,13 +233,7 @@ def test_auxiliary_tables_start_at_the_posterior():
     for strategy, tolerance in ((rpm.auxiliaries.free(), 1e-6), (rpm.auxiliaries.shifted(), 0.1)):
         model = rpm.RPM(MODEL.prior, MODEL.factors, rpm.posteriors.saturated(), strategy)
         data = rpm.as_data(VIEWS)
-
-        @jax.jit
-        def infer(model=model, data=data):
-            params, batch = model.init(KEY, data), data.all()
-            return model.infer(params, batch, model.recognise(params, batch))
-
-        inferred = infer()
+        inferred = rpm.inference.inferred(rpm.Fitted(model, init(model, KEY, data), data))
         marginals = inferred.posterior.sites[:, None]
         np.testing.assert_allclose(
             inferred.auxiliary.eta2, jnp.broadcast_to(marginals.eta2, (6, 3, 4, 1)), rtol=tolerance

@@ -73,6 +73,7 @@ MODEL = rpm.RPM(
 
 
 KEYS = jax.random.split(jax.random.key(0), 2)
+FITTED = rpm.Fitted(MODEL, MODEL.init(KEYS[0], GOOD), GOOD)
 
 
 @pytest.mark.parametrize(
@@ -83,9 +84,12 @@ KEYS = jax.random.split(jax.random.key(0), 2)
         ("held_out", lambda views: rpm.fit(MODEL, GOOD, key=jax.random.key(0), held_out=views)),
         ("held_out", lambda views: rpm.fit_seeds(MODEL, GOOD, keys=KEYS, held_out=views)),
         ("views", lambda views: rpm.fit_seeds(MODEL, views, keys=KEYS)),
-        ("views", lambda views: rpm.inference.infer(rpm.Fitted(MODEL, {}, GOOD), views)),
-        ("views", lambda views: rpm.inference.evaluate(rpm.Fitted(MODEL, {}, GOOD), views)),
         ("data", lambda views: rpm.Fitted(MODEL, {}, views)),
+        ("views", lambda views: rpm.inference.infer(FITTED, views)),
+        ("views", lambda views: rpm.inference.evaluate(FITTED, views)),
+        ("views", lambda views: rpm.diagnostics.bound_gap(FITTED, views)),
+        ("views", lambda views: rpm.diagnostics.log_partition_error(FITTED, views)),
+        ("views", lambda views: rpm.generation.predictive_log_weights(FITTED, views, 1, key=KEYS[0])),
     ],
 )
 def test_every_entrance_checks(name, call):

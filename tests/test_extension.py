@@ -223,10 +223,8 @@ def test_a_whole_fit_of_what_is_new():
     assert fit.params["posterior"]["logit"] != 0
     assert fit.params["prior"]["raw"] != 0.3
     assert fit.params["auxiliary"]["logits"].shape == (8,)
-    assert rpm.inference.posterior(rpm.Fitted(model, fit.params, data)).mean.shape == (8, 2, 1)
-    assert rpm.inference.infer(
-        rpm.Fitted(model, fit.params, two_views(5, size=4, sites=2)), two_views(5, size=4, sites=2)
-    ).mean.shape == (4, 2, 1)
+    assert fit.posterior().mean.shape == (8, 2, 1)
+    assert fit.infer(two_views(5, size=4, sites=2)).mean.shape == (4, 2, 1)
 
 
 def test_new_prior_against_the_built_in_one():

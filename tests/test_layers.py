@@ -57,6 +57,7 @@ ALLOWED = dict(EDGES)
 for number, names in enumerate(LAYERS):
     for name in names:
         ALLOWED[name] = set().union(*LAYERS[: number + 1])
+ALLOWED["feeds"] = {"data", "normalizers", "expfam"}
 
 
 def module_files():
