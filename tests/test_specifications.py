@@ -239,7 +239,7 @@ def test_networks_of_ones_own_keep_their_defaults():
     spec = factors.per_view(Scaled(3))
     for other in (pickle.loads(pickle.dumps(spec)), copy.deepcopy(spec)):
         assert other == spec
-        assert other.networks[0].kernel_init is Scaled.kernel_init
+        assert other.networks[0].module.kernel_init is Scaled.kernel_init
 
 
 def test_networks_are_told_apart_by_their_types():
