@@ -26,8 +26,11 @@ MODEL = rpm.RPM(
 class Previous:
     """F_j over the minibatch and the one before it, whose factors are evaluated anew."""
 
+    def __init__(self, dtype=int):
+        self.dtype = dtype
+
     def init(self, key, own, data):
-        return jnp.zeros((4,), jnp.int32), jnp.zeros((), bool)
+        return jnp.zeros((4,), self.dtype), jnp.zeros((), bool)
 
     def rows(self, state, batch, data):
         previous, _ = state
@@ -39,16 +42,13 @@ class Previous:
         log_weights = jax.nn.log_softmax(jnp.concatenate([jnp.zeros(4), jnp.full(4, old)]))
         return Held(seen, log_weights, rows), (rows.index[:4], jnp.ones((), bool))
 
-    def __eq__(self, other):
-        return isinstance(other, Previous)
 
-    def __hash__(self):
-        return 0
+PREVIOUS = Previous()
 
 
 def test_a_feed():
     options = {"key": KEY, "num_steps": 60, "batch_size": 4}
-    fit = rpm.fit(MODEL, VIEWS, components=Previous(), **options)
+    fit = rpm.fit(MODEL, VIEWS, components=PREVIOUS, **options)
     assert fit.bound > fit.history.train[0] + 0.05
     assert fit.history.skipped == 0
     # The first step has no batch before it.
@@ -56,9 +56,15 @@ def test_a_feed():
     np.testing.assert_allclose(fit.history.train[0], plain.history.train[0], rtol=1e-9)
     assert abs(fit.history.train[1] - plain.history.train[1]) > 1e-6
     keys = jax.random.split(KEY, 2)
-    sweep = rpm.fit_seeds(MODEL, VIEWS, keys=keys, components=Previous(), num_steps=6, batch_size=4)
-    single = rpm.fit(MODEL, VIEWS, key=keys[1], components=Previous(), num_steps=6, batch_size=4)
+    sweep = rpm.fit_seeds(MODEL, VIEWS, keys=keys, components=PREVIOUS, num_steps=6, batch_size=4)
+    single = rpm.fit(MODEL, VIEWS, key=keys[1], components=PREVIOUS, num_steps=6, batch_size=4)
     np.testing.assert_allclose(sweep.bound[1], single.bound, rtol=1e-9)
+
+
+def test_a_feed_whose_memory_changes_its_type():
+    message = r"what .*components remember must keep .*memory\[0\] must be int32\[4\], got int64\[4\]"
+    with pytest.raises(TypeError, match=message):
+        rpm.fit(MODEL, VIEWS, key=KEY, components=Previous(jnp.int32), batch_size=4, num_steps=3)
 
 
 # A kind of model: InfoNCE between two views, whose "mixture" are the other data.
@@ -93,7 +99,7 @@ class Contrastive:
         return Terms(bound, jnp.zeros_like(bound))
 
 
-@pytest.mark.parametrize("components", [None, rpm.feeds.minibatch(), rpm.feeds.queue(6), Previous()])
+@pytest.mark.parametrize("components", [None, rpm.feeds.minibatch(), rpm.feeds.queue(6), PREVIOUS])
 def test_a_kind_of_model(components):
     fit = rpm.fit(Contrastive(), VIEWS, key=KEY, num_steps=80, batch_size=4, components=components)
     start = rpm.fit(Contrastive(), VIEWS, key=KEY, num_steps=1)
