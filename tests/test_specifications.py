@@ -17,7 +17,20 @@ import numpy as np
 import pytest
 
 import rpm_jax as rpm
-from rpm_jax import auxiliaries, copulas, factors, marginals, networks, outputs, posteriors, priors
+from rpm_jax import (
+    auxiliaries,
+    copulas,
+    factors,
+    feeds,
+    inference,
+    marginals,
+    model,
+    networks,
+    outputs,
+    posteriors,
+    priors,
+    train,
+)
 from rpm_jax._record import is_record
 from rpm_jax.expfam import Categorical, DiagonalGaussian
 from rpm_jax.priors import kernels
@@ -93,10 +106,50 @@ EXAMPLES = {
     marginals.Exponential: lambda: marginals.Exponential(2.0),
     marginals.KernelDensity: lambda: marginals.kernel_density(np.array([0.0, 1.0, 3.0])),
     marginals.Completed: lambda: marginals.as_marginal(marginals.Completed(CONSTANT)),
+    feeds.Full: feeds.full,
+    feeds.Minibatch: feeds.minibatch,
+    feeds.Queue: lambda: feeds.queue(np.int64(512)),
+    feeds.Subset: lambda: feeds.random_subset(64),
+    train.Adam: lambda: train.Adam({"networks": 1, "prior": np.float32(0.5)}, "constant"),
+    train.Alternation: lambda: train.alternate(("networks", 50), (["prior", "rows"], 20)),
+    train.Bound: lambda: train.Bound(em=True, beta=1),
+    train.BoundObjective: lambda: train.BoundObjective(states(), feeds.queue(3), train.Bound(beta=jnp.tanh)),
+    train.EarlyStopping: lambda: train.EarlyStopping(patience=3, min_delta=1),
+    train.HeldOut: lambda: train.HeldOut((np.ones((3, 1)), np.ones((3, 2))), against="both"),
+    train.ImportanceWeighted: lambda: train.ImportanceWeighted(gaussian(), 5),
+    train.MaximisePrior: lambda: train.maximise_prior(chain(), pseudo_count=1),
+    train.ScoreMatching: lambda: train.ScoreMatching(implicit(), jnp.tanh),
+    train.SlicedScoreMatching: lambda: train.SlicedScoreMatching(implicit(), 2),
+    train.WarmStart: lambda: train.WarmStart(match_posterior=100),
+    inference.Against: lambda: inference.Against("both", num_steps=10, learning_rate=1),
+    model.RPM: lambda: gaussian(posterior=posteriors.saturated(), pooled=True),
+    model.JointRPM: lambda: model.JointRPM(STATES, networks.concatenated(networks.MLP([3])), combinations=4),
+    model.LocalLatentRPM: lambda: model.LocalLatentRPM(STATES, factors.per_view(MLP), [1, 2]),
+    model.LocalOutputs: lambda: model.LocalOutputs(2),
+    model.ImplicitRPM: lambda: implicit(),
+    model.Fitted: lambda: model.Fitted(states(), {"prior": {"logits": np.ones(2)}}, (np.ones((3, 1)),)),
 }  # fmt: skip
 """For every public class of the modules below one of its instances, made anew by each call."""
 
 CONSTANT = Constant()
+STATES = priors.static(Categorical(np.zeros(2)), learnable=True)
+
+
+def gaussian(**options):
+    return model.RPM(priors.static(NORMAL), factors.per_view(MLP), **options)
+
+
+def states():
+    return model.RPM(STATES, factors.per_view(MLP))
+
+
+def chain():
+    return model.RPM(priors.hidden_markov(2, 3), factors.per_view(MLP))
+
+
+def implicit():
+    return model.ImplicitRPM(priors.static(NORMAL), factors.per_view(MLP), [marginals.Normal()] * 2)
+
 
 NO_SPECIFICATIONS = {
     priors.GaussianProcessPosterior,
@@ -106,10 +159,41 @@ NO_SPECIFICATIONS = {
     priors.TransitionCounts,
     factors.Recognition,
     copulas.Probabilities,
+    feeds.Held,
+    feeds.Lazy,
+    feeds.QueueState,
+    feeds.Spread,
+    train.Checkpoint,
+    train.Fit,
+    train.History,
+    train.Moment,
+    train.Progress,
+    train.Sweep,
+    train.TrainState,
+    model.Components,
+    model.Factors,
+    model.Inferred,
+    model.Mixture,
+    model.Posteriors,
+    model.Terms,
 }
 """Results, not what a model is made of."""
 
-MODULES = (priors, kernels, networks, factors, outputs, posteriors, auxiliaries, copulas, marginals)
+MODULES = (
+    priors,
+    kernels,
+    networks,
+    factors,
+    outputs,
+    posteriors,
+    auxiliaries,
+    copulas,
+    marginals,
+    feeds,
+    model,
+    inference,
+    train,
+)
 
 
 def public_classes():
@@ -239,7 +323,7 @@ def test_networks_of_ones_own_keep_their_defaults():
     spec = factors.per_view(Scaled(3))
     for other in (pickle.loads(pickle.dumps(spec)), copy.deepcopy(spec)):
         assert other == spec
-        assert other.networks[0].kernel_init is Scaled.kernel_init
+        assert other.networks[0].module.kernel_init is Scaled.kernel_init
 
 
 def test_networks_are_told_apart_by_their_types():

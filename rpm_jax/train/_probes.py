@@ -89,7 +89,18 @@ def check_update(update: Callable[..., Any], params: Any, data: Data) -> None:
     _require_like("update must return parameters like those it is given", updated, params)
 
 
-def _require_like(rule: str, got: Any, expected: Any) -> None:
+def require_same_memory(memory: Any, before: Any) -> None:
+    """Raise `TypeError` unless a memory stays as it is but for its values; while it is traced."""
+    _require_like(
+        "what objective or components remember must keep its structure, shapes and types from init and "
+        "from step to step",
+        memory,
+        before,
+        "memory",
+    )
+
+
+def _require_like(rule: str, got: Any, expected: Any, name: str = "params") -> None:
     structure: Any = jax.tree.structure(expected)
     if jax.tree.structure(got) != structure:
         raise TypeError(f"{rule}, a pytree {structure}, got {_described(got)}")
@@ -97,7 +108,7 @@ def _require_like(rule: str, got: Any, expected: Any) -> None:
     for (path, want), leaf in pairs:
         if (leaf.shape, leaf.dtype) != (want.shape, want.dtype):
             raise TypeError(
-                f"{rule}: params{jax.tree_util.keystr(path)} must be {want.dtype}{list(want.shape)}, got "
+                f"{rule}: {name}{jax.tree_util.keystr(path)} must be {want.dtype}{list(want.shape)}, got "
                 f"{leaf.dtype}{list(leaf.shape)}"
             )
 

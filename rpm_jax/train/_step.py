@@ -16,7 +16,7 @@ from rpm_jax.train._batches import draw_batch
 from rpm_jax.train._devices import Layout
 from rpm_jax.train._guard import gains_no_nan, is_finite, stays_finite
 from rpm_jax.train._objectives import Moment
-from rpm_jax.train._probes import call_optimizer, require_scalar
+from rpm_jax.train._probes import call_optimizer, require_same_memory, require_scalar
 from rpm_jax.train._seeds import Seeds, over_seeds
 
 MOST_STEPS = 256
@@ -171,9 +171,10 @@ def _advance(
     )
 
     def loss_of(params: Any, batch: Batch, memory: Any, moment: Moment) -> tuple[Array, Any]:
-        loss, memory = steps.objective.loss(params, batch, data, memory, moment)
+        loss, new_memory = steps.objective.loss(params, batch, data, memory, moment)
         require_scalar(loss)
-        return loss, memory
+        require_same_memory(new_memory, memory)
+        return loss, new_memory
 
     def step(i: Array, carry: tuple[TrainState, Array]) -> tuple[TrainState, Array]:
         state, losses = carry
