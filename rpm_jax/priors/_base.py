@@ -67,8 +67,8 @@ class PriorSpec(Protocol):
 
     A prior that depends on inputs of every datum (`Data.inputs`) has `init(key, inputs)`,
     `apply(params, inputs)`, whose prior has the inputs' first axis as its batch axis, and
-    `reference(params)`: sites η̄0_t that do not depend on a datum, batch shape (T,), which factors are relative
-    to. `init(key, None)` says of which family and how many they are, before there are data.
+    `reference(params)`: sites η̄0_t that do not depend on a datum, batch shape (T,), which factors are
+    relative to. `init(key, None)` says of which family and how many they are, before there are data.
     """
 
     def init(self, key: Array) -> Any:
