@@ -1,5 +1,6 @@
 """Posteriors, and bounds, of the data of a fit and of others."""
 
+import operator
 from typing import Any
 
 import jax
@@ -106,10 +107,10 @@ def _are_those_of(fitted: Any, views: Any, new: Data) -> bool:
     if views is fitted.data:
         return True
     own = as_data(fitted.data)
-    ours, theirs = ((data.views, data.mask, data.inputs) for data in (new, own))
-    same_structure = jax.tree.structure(ours) == jax.tree.structure(theirs)
-    pairs = zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=False)
-    return same_structure and all(one is other for one, other in pairs)
+    (ours, ours_def), (theirs, theirs_def) = (
+        jax.tree.flatten((data.views, data.mask, data.inputs)) for data in (new, own)
+    )
+    return bool(ours_def == theirs_def) and all(map(operator.is_, ours, theirs))
 
 
 @jit
