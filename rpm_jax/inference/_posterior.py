@@ -1,6 +1,5 @@
 """Posteriors, and bounds, of the data of a fit and of others."""
 
-import operator
 from typing import Any
 
 import jax
@@ -107,10 +106,10 @@ def _are_those_of(fitted: Any, views: Any, new: Data) -> bool:
     if views is fitted.data:
         return True
     own = as_data(fitted.data)
-    (ours, ours_def), (theirs, theirs_def) = (
-        jax.tree.flatten((data.views, data.mask, data.inputs)) for data in (new, own)
+    ours, theirs = (jax.tree.leaves_with_path((data.views, data.mask, data.inputs)) for data in (new, own))
+    return len(ours) == len(theirs) and all(
+        path == other and leaf is its for (path, leaf), (other, its) in zip(ours, theirs, strict=True)
     )
-    return bool(ours_def == theirs_def) and all(map(operator.is_, ours, theirs))
 
 
 @jit

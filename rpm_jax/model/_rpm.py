@@ -167,8 +167,8 @@ class RPM:
         if components < 2:
             raise ValueError(
                 f"views: F_j needs at least 2 components, got {components}; with a single one F_j equals "
-                "f_j and nothing can be learned. One long sequence can be fitted with pooled=True, which averages "
-                "F_j over its sites"
+                "f_j and nothing can be learned. One long sequence can be fitted with pooled=True, which "
+                "averages F_j over its sites"
             )
 
     def weights_among_all(self, data: Data) -> Array | None:
