@@ -51,9 +51,9 @@ def log_likelihood_estimate(
 
     Args:
         fitted: A `Fit` or `Fitted` of an `RPM`.
-        views: The data to evaluate: `Data` or a tuple of J views. The data of the fit themselves,
-            `fitted.data` or the same arrays, keep the rows of a saturated strategy; new data get rows of
-            their own.
+        views: The data to evaluate: `Data` or a tuple of J views. Those of the fit
+            themselves, `fitted.data` or the same arrays, keep the rows of a saturated strategy; new data get
+            rows of their own.
         key: A random key.
         num_samples: K.
         against: Whose components F_j has, as for `rpm_jax.inference.infer`.

@@ -106,10 +106,10 @@ def _are_those_of(fitted: Any, views: Any, new: Data) -> bool:
     if views is fitted.data:
         return True
     own = as_data(fitted.data)
-    ours, theirs = ((data.views, data.mask, data.inputs) for data in (new, own))
-    same_structure = jax.tree.structure(ours) == jax.tree.structure(theirs)
-    pairs = zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=False)
-    return same_structure and all(one is other for one, other in pairs)
+    ours, theirs = (jax.tree.leaves_with_path((data.views, data.mask, data.inputs)) for data in (new, own))
+    return len(ours) == len(theirs) and all(
+        path == other and leaf is its for (path, leaf), (other, its) in zip(ours, theirs, strict=True)
+    )
 
 
 @jit

@@ -101,9 +101,8 @@ class ImplicitRPM:
         object.__setattr__(self, "prior", RPM(self.prior, self.factors).prior)
         if takes_inputs(self.prior):
             raise TypeError(
-                f"prior: {type(self.prior).__name__} depends on inputs of every datum, and the integral "
-                "of an "
-                "implicit model puts views of different data together; take rpm_jax.RPM"
+                f"prior: {type(self.prior).__name__} depends on inputs of every datum, and the integral of "
+                "an implicit model puts views of different data together; take rpm_jax.RPM"
             )
         if self.marginals is None:
             return

@@ -166,8 +166,8 @@ class RPM:
         components = data.size * (initial_sites(self.prior).batch_shape[0] if self.pooled else 1)
         if components < 2:
             raise ValueError(
-                f"views: F_j needs at least 2 components, got {components}; with a single one F_j equals f_j "
-                "and nothing can be learned. One long sequence can be fitted with pooled=True, which "
+                f"views: F_j needs at least 2 components, got {components}; with a single one F_j equals "
+                "f_j and nothing can be learned. One long sequence can be fitted with pooled=True, which "
                 "averages F_j over its sites"
             )
 

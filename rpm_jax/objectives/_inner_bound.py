@@ -36,8 +36,8 @@ def inner_bound(
     is the posterior. Base measures cancel. log p(X) is log w(X) plus the empirical log-marginals.
 
     Args:
-        prior: p(Z), T sites. Where they differ by datum, sites that do not, which factors are relative to,
-            are its `reference()`.
+        prior: p(Z), T sites. Where they differ by datum, factors are relative to its `reference()`, sites
+            that do not.
         factors: η of the recognition factors, natural parameters of batch shape (..., J, T), η0 included.
         mixture: η^m of the N components of F, batch shape (N, J, T), or `normalizers.Components`. J and
             T broadcast: a mixture pooled over sites has shape (N, J, 1).

@@ -175,9 +175,8 @@ def _stacked_data(
     for path, leaf in jax.tree_util.tree_leaves_with_path(inputs):
         if jnp.ndim(leaf) < 2 or leaf.shape[0] != num_seeds:
             raise ValueError(
-                f"inputs{jax.tree_util.keystr(path)} must have shape (seeds, N, ...) with {num_seeds} "
-                "seeds for "
-                f"stacked_data=True, got {jnp.shape(leaf)}"
+                f"inputs{jax.tree_util.keystr(path)} must have shape (seeds, N, ...) with {num_seeds} seeds "
+                f"for stacked_data=True, got {jnp.shape(leaf)}"
             )
     checked = as_data(checked.views, inputs=jax.tree.map(merge, inputs))
     inputs = jax.tree.map(lambda leaf: leaf.reshape(num_seeds, -1, *leaf.shape[1:]), checked.inputs)

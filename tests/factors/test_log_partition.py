@@ -176,7 +176,7 @@ def test_a_correction_starts_at_the_family():
         params = scaled.init(KEY, data)
         plain = {**params, "factors": params["factors"]["factors"]}
         got, expected = (
-            jax.value_and_grad(lambda p, m=m: m.bound(p, batch, data).sum())(p)
+            jax.value_and_grad(lambda p, m=m: rpm.bound(m, p, batch, data).sum())(p)
             for m, p in ((scaled, params), (normalised, plain))
         )
         own = params["factors"]["log_partition"]
@@ -267,7 +267,7 @@ def test_parameters_and_their_groups(monkeypatch):
     def scales(params):
         """η of all data, and h of one view taken twice, with all parameters of the first view."""
         first = jax.tree.map(lambda leaf: leaf[0], params["factors"])
-        same = common.factors({**params, "factors": first}, (VIEWS[0], VIEWS[0]))
+        same = common.recognise({**params, "factors": first}, rpm.as_data((VIEWS[0], VIEWS[0])).all())
         return model.recognise(params, rpm.as_data(VIEWS).all()), same.log_scale
 
     factors, same = scales(params)

@@ -1,4 +1,4 @@
-"""RPMs with categorical latents: exact bounds, streamed, minibatch and queued mixtures."""
+"""RPMs with categorical latents: exact bounds, pooled mixtures, closed-form priors."""
 
 import pathlib
 
@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from support import bound, feed_bound, feed_state, init, minibatch_bound
+from support import bound, init
 
 import rpm_jax as rpm
 from rpm_jax import objectives
@@ -137,97 +137,6 @@ def test_networks_in_blocks(monkeypatch):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-12), everything(), expected)
     monkeypatch.undo()
     jax.clear_caches()
-
-
-def test_minibatch_and_all_data():
-    """Over a batch that holds all data the approximation is none; F over part of them is another."""
-    exact = bound(MODEL, PARAMS, EVERYTHING, DATA)
-    np.testing.assert_allclose(minibatch_bound(MODEL, PARAMS, EVERYTHING, DATA), exact, rtol=1e-12)
-    batch = DATA.batch(jnp.arange(5))
-    want = bound(MODEL, PARAMS, batch, rpm.Data(batch.views))
-    np.testing.assert_allclose(minibatch_bound(MODEL, PARAMS, batch, DATA), want, rtol=1e-12)
-    weighted = rpm.as_data(VIEWS, None, np.arange(12.0))
-    want = bound(MODEL, PARAMS, batch, rpm.Data(batch.views, None, jax.nn.log_softmax(jnp.arange(5.0))))
-    np.testing.assert_allclose(minibatch_bound(MODEL, PARAMS, batch, weighted), want, rtol=1e-12)
-
-
-def test_minibatch_bias():
-    """For weak factors log F over a minibatch is too low on average, and log w too high.
-
-    For the strong factors of a fitted model the sign turns, since each datum's own factor weighs 1/B in F.
-    """
-    rng = np.random.default_rng(0)
-    data = rpm.as_data(clustered_views(seed=3, size=64))
-    model = rpm.RPM(rpm.priors.static(Categorical(np.zeros(STATES))), per_view(MLP((4,))))
-    params = jax.tree.map(lambda leaf: 2.0 * leaf, init(model, KEY, data))
-    exact = float(rpm.model.mean_bound(model, params, data, data))
-
-    @jax.jit
-    def mean_value(index):
-        return jax.vmap(lambda i: minibatch_bound(model, params, data.batch(i), data).mean())(index).mean()
-
-    bias = []
-    for size in (4, 16, 64):
-        index = np.stack([rng.permutation(64)[:size] for _ in range(200)])
-        bias.append(float(mean_value(jnp.asarray(index))) - exact)
-    assert bias[0] > 2 * bias[1] > 0
-    np.testing.assert_allclose(bias[2], 0.0, atol=1e-10)
-
-
-def test_queue_holds_the_last_components():
-    """After all data went through it, F is that over all data, its gradient the batch's mean's, ∇F_B/F."""
-    queue = rpm.feeds.queue(8)
-    first, second, third = (DATA.batch(jnp.arange(i, i + 4)) for i in (0, 4, 8))
-
-    @jax.jit
-    def step(params, batch, state):
-        def value(params):
-            each, after = feed_bound(MODEL, params, batch, DATA, queue, state)
-            return each.mean(), (each, after)
-
-        (mean, (each, after)), slope = jax.value_and_grad(value, has_aux=True)(params)
-        return each, after, mean, slope
-
-    each, state, *_ = step(PARAMS, first, feed_state(MODEL, PARAMS, DATA, queue))
-    np.testing.assert_allclose(each, minibatch_bound(MODEL, PARAMS, first, DATA), rtol=1e-12)
-    _, state, *_ = step(PARAMS, second, state)
-    _, state, got, slope = step(PARAMS, third, state)
-    np.testing.assert_allclose(got, rpm.bound(MODEL, PARAMS, third, DATA).mean(), rtol=1e-12)
-
-    @jax.jit
-    @jax.grad
-    def expected(params):
-        own = MODEL.recognise(params, third).natural.log_probabilities[:, :, 0]
-        everything = MODEL.recognise(PARAMS, DATA.all()).natural.log_probabilities[:, :, 0]
-        mixture = jnp.exp(everything).mean(0)
-        batch = jnp.exp(own).mean(0)
-        log_mixture = jnp.log(mixture) + (batch - jax.lax.stop_gradient(batch)) / mixture
-        evidence = jnp.sum(own - log_mixture, axis=1)
-        prior = MODEL.prior_of(params).natural.log_probabilities
-        return jax.nn.logsumexp(prior + evidence, axis=1).mean()
-
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-12), slope, expected(PARAMS))
-    # The third batch took the place of the first.
-    held = np.sort(np.asarray(state.factors.natural.logits[:, 0, 0, 0]))
-    logits = MODEL.recognise(PARAMS, DATA.all()).natural.logits[4:, 0, 0, 0]
-    np.testing.assert_allclose(held, np.sort(logits), atol=1e-12)
-
-
-def test_queue_of_masked_and_weighted_unnormalised_gaussians():
-    """Any family, missing components, weights and scales."""
-    prior = rpm.priors.static(DiagonalGaussian(np.zeros(1), -0.5 * np.ones(1)))
-    model = rpm.RPM(prior, per_view(MLP((4,)), kind="unnormalised"))
-    mask = np.ones((12, 2), bool)
-    mask[[1, 5, 9], [0, 1, 0]] = False
-    weights = jax.nn.log_softmax(jnp.arange(12.0) / 6)
-    data = rpm.as_data(VIEWS, mask, weights)
-    params = init(model, KEY, data)
-    queue = rpm.feeds.queue(6)
-    state = feed_state(model, params, data, queue)
-    _, state = feed_bound(model, params, data.batch(jnp.arange(6)), data, queue, state)
-    batch = data.batch(jnp.arange(6, 12))
-    got, _ = feed_bound(model, params, batch, data, queue, state)
-    np.testing.assert_allclose(got, bound(model, params, batch, data), rtol=1e-10)
 
 
 def test_em_gradient_is_the_gradient_of_the_likelihood():
@@ -393,30 +302,6 @@ def test_what_has_no_closed_form():
         rpm.train.maximise_prior(gaussian)
     with pytest.raises(ValueError, match="perturbation in"):
         rpm.train.maximise_prior(model, perturbation=1.5)
-
-
-@pytest.mark.parametrize(
-    "components",
-    [rpm.feeds.full(), rpm.feeds.minibatch(), rpm.feeds.queue(16), rpm.feeds.random_subset(8)],
-    ids=str,
-)
-def test_fits_with_every_kind_of_components(components):
-    data = rpm.as_data(clustered_views(size=40))
-    start = MODEL.init(KEY, data)
-    fit = rpm.fit(MODEL, data, key=KEY, params=start, num_steps=60, batch_size=10, components=components)
-    assert rpm.model.mean_bound(MODEL, start, data, data) + 0.1 < fit.bound <= np.log(STATES)
-
-
-def test_what_is_no_feed():
-    with pytest.raises(ValueError, match="length must be a positive integer, got 0"):
-        rpm.feeds.queue(0)
-    with pytest.raises(ValueError, match="size must be a positive integer, got 0"):
-        rpm.feeds.random_subset(0)
-    with pytest.raises(TypeError, match=r"components .*got 'queue'"):
-        rpm.fit(MODEL, VIEWS, key=KEY, num_steps=1, components="queue")
-    local = rpm.LocalLatentRPM(PRIOR, per_view(MLP((4,))), num_local_states=2)
-    with pytest.raises(TypeError, match=r"a LocalLatentRPM normalises the weights α over its components"):
-        rpm.fit(local, VIEWS, key=KEY, num_steps=1, components=rpm.feeds.queue(16))
 
 
 @pytest.mark.slow
