@@ -408,7 +408,7 @@ def test_slopes_in_single_precision():
 
     def value(log_bandwidth, linear, evidence):
         times = jnp.linspace(0.0, 1.0, 50, dtype=linear.dtype)
-        covariance = kernels.rbf(times, jnp.exp(log_bandwidth))[None]
+        covariance = rbf(times, jnp.exp(log_bandwidth))[None]
         process = GaussianProcess(jnp.zeros_like(times)[None], covariance)
         posterior = process.condition(DiagonalGaussian(linear[:, None], -0.5 * evidence[:, None]))
         return posterior.log_normalizer + jnp.sum(jnp.log(posterior.variance))
