@@ -38,8 +38,10 @@ def _split(array: Array, bits: int) -> tuple[Array, Array, Array]:
     exponent = jnp.frexp(largest)[1]
     slices = []
     for _ in range(2):
-        exponent = jnp.maximum(exponent - bits, jnp.finfo(array.dtype).minexp)
-        unit = jnp.ldexp(jnp.ones_like(largest), exponent)
-        slices.append(jnp.round(array / unit) * unit)
+        exponent = exponent - bits
+        # What is left of a slice must not be smaller than any number: such rows are not split.
+        splits = exponent > jnp.finfo(array.dtype).minexp + bits
+        unit = jnp.ldexp(jnp.ones_like(largest), jnp.where(splits, exponent, 0))
+        slices.append(jnp.where(splits, jnp.round(array / unit) * unit, 0.0))
         array = array - slices[-1]
     return slices[0], slices[1], array

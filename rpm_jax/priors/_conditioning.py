@@ -26,15 +26,15 @@ from rpm_jax._linalg import cholesky_with_inverse, matmul, matrix_vector, transp
 from rpm_jax._split_products import matrix_vector_of_split
 
 ROUNDING = 0.5
-"""The negative eigenvalue of a rounded B, in units of T rounding errors of its largest diagonal entry."""
+"""The negative eigenvalue of a rounded B, in units of the rounding error of its largest row sum."""
 
 
 class Factor(NamedTuple):
     """The factor of B, without derivatives; `condition` and others take it, so that B is factorised once.
 
-    Where rounding may outweigh B's identity, at T W K of some 10⁷ in float32, B is that of W/κ. Directions
-    of which K has nothing are the same in both; what the others lose is returned by `condition`, but not in
-    variances and derivatives.
+    Where rounding may outweigh B's identity, at row sums of r K r of some 10⁷ in float32, B is that of W/κ.
+    Directions of which K has nothing are the same in both; what the others lose is returned by `condition`,
+    but not in variances and derivatives.
 
     Attributes:
         inverse: L⁻¹ where L Lᵀ = I + r K r/κ, shape (..., T, T).
@@ -80,8 +80,8 @@ def factorise(covariance: Array, evidence: Array) -> Factor:
     covariance, evidence = lax.stop_gradient((covariance, evidence))
     size = covariance.shape[-1]
     root = jnp.sqrt(evidence)
-    explained = evidence * _diagonal(covariance)
-    rounding = ROUNDING * size * float(jnp.finfo(root.dtype).eps) * jnp.max(explained, axis=-1)
+    row_sums = root * matrix_vector(jnp.abs(covariance), root)
+    rounding = ROUNDING * float(jnp.finfo(root.dtype).eps) * jnp.max(row_sums, axis=-1)
     scale = jnp.maximum(1.0, rounding)
     scaled = root / jnp.sqrt(scale)[..., None]
     identity = jnp.eye(size, dtype=root.dtype)

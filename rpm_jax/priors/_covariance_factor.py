@@ -138,8 +138,10 @@ def factor_conditioned(factor: Array, evidence: Array) -> ConditionedFactor:
         NaN where W is negative.
     """
     inverse, known, largest = _inner_inverse(factor, evidence)
+    negative = jnp.any(evidence < 0, axis=-1)
+    known = known & ~negative
     scale = jnp.where(known, 1.0, jnp.maximum(1.0, NOISE * float(jnp.finfo(factor.dtype).eps) * largest))
-    scale = jnp.where(jnp.any(evidence < 0, axis=-1), jnp.nan, scale)
+    scale = jnp.where(negative, jnp.nan, scale)
     inverse = lax.cond(
         jnp.all(known), lambda: inverse, lambda: _inner_inverse(factor, evidence / scale[..., None])[0]
     )

@@ -10,11 +10,11 @@ from jax import Array
 
 from rpm_jax._arrays import as_floating
 from rpm_jax._checks import is_concrete, require_finite
-from rpm_jax._linalg import inverse_and_log_determinant, matrix_vector, transpose
+from rpm_jax._linalg import inverse_and_log_determinant, matmul, matrix_vector, transpose
 from rpm_jax._pytree import pytree_dataclass, static_field
 from rpm_jax.expfam import DiagonalGaussian
 from rpm_jax.priors._base import check_potentials
-from rpm_jax.priors._conditioning import Factor, condition, factorise, smoother
+from rpm_jax.priors._conditioning import Factor, condition, factorise
 from rpm_jax.priors._covariance_factor import factor_conditioned, factor_covariance
 
 
@@ -180,7 +180,8 @@ class GaussianProcessPosterior:
 
 @jax.jit
 def _joint_covariance(posterior: GaussianProcessPosterior) -> Array:
-    return smoother(posterior.factor, posterior.aligned_covariance, posterior.evidence)[0]
+    factor = _conditioned_factor(posterior)
+    return matmul(factor, transpose(factor))
 
 
 @functools.partial(jax.jit, static_argnums=2)
@@ -191,10 +192,14 @@ def _sample_prior(prior: GaussianProcess, key: Array, shape: tuple[int, ...]) ->
 
 @functools.partial(jax.jit, static_argnums=2)
 def _sample_posterior(posterior: GaussianProcessPosterior, key: Array, shape: tuple[int, ...]) -> Array:
-    factor = factor_covariance(posterior.aligned_covariance).factor
-    factor = factor_conditioned(factor, posterior.evidence).factor
+    factor = _conditioned_factor(posterior)
     noise = jax.random.normal(key, shape + posterior.evidence.shape, factor.dtype)
     return transpose(posterior.joint_mean + matrix_vector(factor, noise))
+
+
+def _conditioned_factor(posterior: GaussianProcessPosterior) -> Array:
+    factor = factor_covariance(posterior.aligned_covariance).factor
+    return factor_conditioned(factor, posterior.evidence).factor
 
 
 def _check_moments(name: str, mean: Array, matrix: Array) -> tuple[Array, Array]:
