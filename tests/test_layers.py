@@ -10,7 +10,17 @@ import pytest
 ROOT = pathlib.Path(__file__).parents[1]
 PACKAGE = ROOT / "rpm_jax"
 
-TOOLS = {"_arrays", "_checks", "_columns", "_devices", "_factorise", "_linalg", "_products", "_pytree"}
+TOOLS = {
+    "_arrays",
+    "_checks",
+    "_columns",
+    "_devices",
+    "_factorise",
+    "_linalg",
+    "_products",
+    "_pytree",
+    "_split_products",
+}
 TOOLS |= {"_equality", "_pickling", "_record", "_repr", "_structure"}
 LAYERS = [
     {"expfam"},
