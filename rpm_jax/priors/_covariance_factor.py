@@ -103,8 +103,9 @@ def _eliminate(covariance: Array) -> tuple[Array, Array, Array]:
 
     start = jnp.where(has_variance, 1.0, 0.0).astype(dtype)
     zero = jnp.zeros((), jnp.int32)
-    carry = lax.while_loop(is_unexplained, eliminate, (zero, start, zero, zeros, zeros, zeros))
-    return carry[3:]
+    carry: tuple[Array, ...] = (zero, start, zero, zeros, zeros, zeros)
+    _, _, _, factor, inverse, pivots = lax.while_loop(is_unexplained, eliminate, carry)
+    return factor, inverse, pivots
 
 
 class ConditionedFactor(NamedTuple):
