@@ -64,10 +64,18 @@ def _expected_log(concentration: Array) -> Array:
 
 
 def _log_density(eta: Array, x: Array) -> Array:
-    """The log-density at points x (..., K) of the simplex, shape (...)."""
-    proportions = _proportions(eta + 1.0)
+    """The log-density at points x (..., K) of the simplex, shape (...).
+
+    With r = x/p its terms η log r − α (r − 1) sum to ⟨η, log r⟩. Large α need log r next to r − 1, which
+    cancel; small ones α = η + 1 next to r, which may be large.
+    """
+    concentration = eta + 1.0
+    proportions = _proportions(concentration)
     ratio = x / proportions
-    terms = times_log_excess(eta, ratio) - (ratio - 1.0) - jnp.log(proportions)
+    is_small = concentration < 1.0
+    small = eta * jnp.log(jnp.where(is_small, ratio, 1.0)) - concentration * (ratio - 1.0)
+    large = times_log_excess(eta, jnp.where(is_small, 1.0, ratio)) - (ratio - 1.0)
+    terms = jnp.where(is_small, small, large) - jnp.log(proportions)
     return jnp.sum(terms, axis=-1) - _remainder(eta + 1.0)
 
 

@@ -23,17 +23,18 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from rpm_jax._linalg import cholesky_with_inverse, matmul, matrix_vector, transpose
+from rpm_jax._split_products import matrix_vector_of_split
 
 ROUNDING = 0.5
-"""The negative eigenvalue of a rounded B, in units of T rounding errors of its largest diagonal entry."""
+"""The negative eigenvalue of a rounded B, in units of the rounding error of its largest row sum."""
 
 
 class Factor(NamedTuple):
     """The factor of B, without derivatives; `condition` and others take it, so that B is factorised once.
 
-    Where rounding may outweigh B's identity, at T W K of some 10⁷ in float32, B is that of W/κ. Directions
-    of which K has nothing are the same in both; what the others lose is returned by `condition`, but not in
-    variances and derivatives.
+    Where rounding may outweigh B's identity, at row sums of r K r of some 10⁷ in float32, B is that of W/κ.
+    Directions of which K has nothing are the same in both; what the others lose is returned by `condition`,
+    but not in variances and derivatives.
 
     Attributes:
         inverse: L⁻¹ where L Lᵀ = I + r K r/κ, shape (..., T, T).
@@ -79,8 +80,8 @@ def factorise(covariance: Array, evidence: Array) -> Factor:
     covariance, evidence = lax.stop_gradient((covariance, evidence))
     size = covariance.shape[-1]
     root = jnp.sqrt(evidence)
-    explained = evidence * _diagonal(covariance)
-    rounding = ROUNDING * size * float(jnp.finfo(root.dtype).eps) * jnp.max(explained, axis=-1)
+    row_sums = root * matrix_vector(jnp.abs(covariance), root)
+    rounding = ROUNDING * float(jnp.finfo(root.dtype).eps) * jnp.max(row_sums, axis=-1)
     scale = jnp.maximum(1.0, rounding)
     scaled = root / jnp.sqrt(scale)[..., None]
     identity = jnp.eye(size, dtype=root.dtype)
@@ -113,7 +114,7 @@ def condition(factor: Factor, covariance: Array, evidence: Array, linear: Array)
     """
     root = jnp.sqrt(evidence)
     prior = _diagonal(covariance)
-    observed = is_observed(covariance, evidence)
+    observed = _is_observed(covariance, evidence)
     has_evidence = root > 0
     safe = jnp.where(has_evidence, root, 1.0)
     scaled = jnp.where(has_evidence, linear / safe, 0.0)
@@ -121,12 +122,14 @@ def condition(factor: Factor, covariance: Array, evidence: Array, linear: Array)
     # a = d' + r b, where d' is d without evidence and d = d' + r v: b = B⁻¹(v − r K d').
     solved = factor.solve(scaled - root * matrix_vector(covariance, rest))
     weights = rest + root * solved
-    # What the sum with K loses, next to coordinates with much evidence, one step of refinement restores.
-    summed = matrix_vector(covariance, weights)
-    correction = factor.solve(scaled - root * summed - solved) / factor.scale[..., None]
+    # One step of refinement restores what factor and sums lost. In float32 its residual needs a sum with K
+    # that is right relative to itself, where |K| |a| is larger by up to sqrt(T W K).
+    product = matrix_vector if covariance.dtype == jnp.float64 else matrix_vector_of_split
+    summed = product(covariance, weights)
+    correction = factor.solve(scaled - solved - root * summed) / factor.scale[..., None]
     summed = summed + matrix_vector(covariance, root * correction)
-    # Where evidence was scaled down, the same step returns it.
-    solved = solved + jnp.where(factor.scale[..., None] > 1.0, correction, 0.0)
+    solved = solved + correction
+    weights = rest + root * solved
     shift = jnp.where(observed, (scaled - solved) / safe, summed)
 
     inner = jnp.sum(jnp.square(factor.inverse), axis=-2)
@@ -168,7 +171,7 @@ def smoother(factor: Factor, covariance: Array, evidence: Array) -> tuple[Array,
     dS = R dK Rᵀ − S dW S,   dM = −M dK M + Rᵀ dW R,   dR = −R dK M − S dW R
     """
     root = jnp.sqrt(evidence)
-    observed = is_observed(covariance, evidence)
+    observed = _is_observed(covariance, evidence)
     identity = jnp.eye(covariance.shape[-1], dtype=root.dtype)
     inverse = matmul(transpose(factor.inverse), factor.inverse)
     scaled = inverse * root[..., None, :]
@@ -202,28 +205,10 @@ def _(primals: tuple, tangents: tuple) -> tuple[tuple, tuple]:
     return (joint, reduction, remainder), (joint_dot, reduction_dot, remainder_dot)
 
 
-@jax.custom_jvp
-def solve_inner(factor: Factor, covariance: Array, root: Array, vector: Array) -> Array:
-    """B⁻¹ applied to vectors (..., T), with derivatives in K, r and the vector."""
-    del covariance, root
-    return factor.solve(vector)
-
-
-@solve_inner.defjvp
-def _(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
-    factor, covariance, root, _ = primals
-    _, covariance_dot, root_dot, vector_dot = tangents
-    solved = solve_inner(*primals)
-    inner_dot = root_dot * matrix_vector(covariance, root * solved)
-    inner_dot += root * matrix_vector(covariance_dot, root * solved)
-    inner_dot += root * matrix_vector(covariance, root_dot * solved)
-    return solved, solve_inner(factor, covariance, root, vector_dot - inner_dot)
-
-
 def _diagonal(matrix: Array) -> Array:
     return jnp.diagonal(matrix, axis1=-2, axis2=-1)
 
 
-def is_observed(covariance: Array, evidence: Array) -> Array:
+def _is_observed(covariance: Array, evidence: Array) -> Array:
     """Where W_t K_tt > 1, shape (..., T)."""
     return evidence * _diagonal(covariance) > 1.0

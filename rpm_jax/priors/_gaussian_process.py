@@ -10,14 +10,12 @@ from jax import Array
 from rpm_jax._arrays import as_floating
 from rpm_jax._checks import is_concrete, require_finite
 from rpm_jax._jit import jit
-from rpm_jax._linalg import cholesky_with_inverse, inverse_and_log_determinant, matrix_vector, transpose
+from rpm_jax._linalg import inverse_and_log_determinant, matmul, matrix_vector, transpose
 from rpm_jax._pytree import pytree_dataclass, static_field
 from rpm_jax.expfam import DiagonalGaussian
 from rpm_jax.priors._base import check_potentials
-from rpm_jax.priors._conditioning import Factor, condition, factorise, is_observed, smoother, solve_inner
-
-JITTER = 0.5
-"""Of a draw's covariance, in units of T rounding errors of its largest variance."""
+from rpm_jax.priors._conditioning import Factor, condition, factorise
+from rpm_jax.priors._covariance_factor import factor_conditioned, factor_covariance
 
 
 @pytree_dataclass
@@ -99,7 +97,10 @@ class GaussianProcess:
         )
 
     def sample(self, key: Array, shape: tuple[int, ...] = ()) -> Array:
-        """Draw whole trajectories from the prior, shape `shape` + (T, K); see `draw_smooth`."""
+        """Draw whole trajectories from the prior, shape `shape` + (T, K): m + Rε with R Rᵀ = C.
+
+        Of a singular C, R has no more directions than C, so that draws are as smooth as C is.
+        """
         return _sample_prior(self, key, shape)
 
 
@@ -158,15 +159,11 @@ class GaussianProcessPosterior:
     def sample(self, key: Array, shape: tuple[int, ...] = ()) -> Array:
         """Draw whole trajectories, shape `shape` + (..., T, K), differentiable in the parameters.
 
-        A draw f of the prior is moved to the evidence (Matheron's rule), rather than the posterior's
-        covariance factorised, which is singular in floating point:
+        With R Rᵀ = C, of as many columns as C has directions in floating point,
 
-            z = E_q[z] + f − C W^½ B⁻¹ (W^½ f + ε),   B = I + W^½ C W^½,   ε standard normal.
+            z = E_q[z] + R M⁻ᵀ ε,   M Mᵀ = I + Rᵀ W R,   ε standard normal,
 
-        For f see `draw_smooth`. At W = 0 the derivative in W^½ is that of fixed ε, and none in W is taken.
-
-        References:
-            Wilson et al., Pathwise conditioning of Gaussian processes, JMLR 22, 2021.
+        whose covariance is S relative to itself, also where it is smaller than C's rounding errors.
         """
         return _sample_posterior(self, key, shape)
 
@@ -183,45 +180,26 @@ class GaussianProcessPosterior:
 
 @jax.jit
 def _joint_covariance(posterior: GaussianProcessPosterior) -> Array:
-    return smoother(posterior.factor, posterior.aligned_covariance, posterior.evidence)[0]
+    factor = _conditioned_factor(posterior)
+    return matmul(factor, transpose(factor))
 
 
 @jit
 def _sample_prior(prior: GaussianProcess, key: Array, shape: tuple[int, ...]) -> Array:
-    return transpose(prior.mean + draw_smooth(prior.covariance, key, shape + prior.mean.shape))
+    noise = jax.random.normal(key, shape + prior.mean.shape, prior.covariance.dtype)
+    return transpose(prior.mean + matrix_vector(factor_covariance(prior.covariance).factor, noise))
 
 
 @jit
 def _sample_posterior(posterior: GaussianProcessPosterior, key: Array, shape: tuple[int, ...]) -> Array:
-    covariance, evidence = posterior.aligned_covariance, posterior.evidence
-    key, noise_key = jax.random.split(key)
-    shape = shape + evidence.shape
-    smooth = draw_smooth(covariance, key, shape)
-    noise = jax.random.normal(noise_key, shape, smooth.dtype)
-    has_evidence = evidence > 0
-    root = jnp.where(has_evidence, jnp.sqrt(jnp.where(has_evidence, evidence, 1.0)), 0.0)
-    solved = solve_inner(posterior.factor, covariance, root, root * smooth + noise)
-    # Where there is much evidence f and what is subtracted cancel; B b = r f + ε gives the difference.
-    observed = is_observed(covariance, evidence)
-    difference = (solved - noise) / jnp.where(observed, root, 1.0)
-    residual = jnp.where(observed, difference, smooth - matrix_vector(covariance, root * solved))
-    return transpose(posterior.joint_mean + residual)
+    factor = _conditioned_factor(posterior)
+    noise = jax.random.normal(key, shape + posterior.evidence.shape, factor.dtype)
+    return transpose(posterior.joint_mean + matrix_vector(factor, noise))
 
 
-def draw_smooth(covariance: Array, key: Array, shape: tuple[int, ...]) -> Array:
-    """Draws from N(0, C), shape (..., T), where C may be singular, but for rounding.
-
-    With L Lᵀ = C + J, J of the size of the rounding errors of C's eigenvalues, C L⁻ᵀε has the covariance
-    C (C + J)⁻¹ C: it differs from C by J at most in every direction and, unlike that of Lε, by nothing where
-    C has nothing, so that draws are as smooth as C is.
-    """
-    num_sites = covariance.shape[-1]
-    largest = jnp.max(jnp.diagonal(covariance, axis1=-2, axis2=-1), axis=-1)
-    jitter = JITTER * (num_sites + 10) * jnp.finfo(covariance.dtype).eps * largest
-    identity = jnp.eye(num_sites, dtype=covariance.dtype)
-    _, inverse = cholesky_with_inverse(covariance + jitter[..., None, None] * identity)
-    noise = jax.random.normal(key, shape, covariance.dtype)
-    return matrix_vector(covariance, matrix_vector(transpose(inverse), noise))
+def _conditioned_factor(posterior: GaussianProcessPosterior) -> Array:
+    factor = factor_covariance(posterior.aligned_covariance).factor
+    return factor_conditioned(factor, posterior.evidence).factor
 
 
 def _check_moments(name: str, mean: Array, matrix: Array) -> tuple[Array, Array]:
