@@ -88,7 +88,7 @@ class Training(vocabulary.Training):
     components: vocabulary.Components = vocabulary.components(
         "What F averages over: all sets, or those of the minibatch."
     )
-    em: bool = option(vocabulary.FIT["em"], "Hold q fixed in the gradients of prior and factors, as EM does.")
+    em: bool = option(False, "Hold q fixed in the gradients of prior and factors, as EM does.")
     seeds: int = vocabulary.seeds(6, "bound on")
 
 

@@ -69,7 +69,7 @@ def prior_learning_rate(of: str) -> Any:
 
 def schedule(of: str = "rates") -> Any:
     """Course of the learning rates."""
-    return library(FIT["schedule"], f"Course of the learning {of}.")
+    return library(defaults_of(rpm.train.Adam)["schedule"], f"Course of the learning {of}.")
 
 
 def components(help: str, default: str = FEW_BATCHES) -> Any:
