@@ -61,6 +61,7 @@ EXAMPLES = {
     priors.LearnableHiddenMarkov: lambda: priors.hidden_markov(2, 3, initial=np.array([0.3, 0.7])),
     priors.LearnableDirichletTopics: lambda: priors.dirichlet_topics(3, 4, symmetric=True),
     priors.Static: lambda: priors.Static(NORMAL),
+    priors.RelativePrior: lambda: priors.RelativePrior(priors.Static(NORMAL), priors.Static(NORMAL).sites()),
     priors.Independent: lambda: priors.Independent(NORMAL, 3),
     priors.GaussianProcess: lambda: priors.GaussianProcess.from_covariance(np.zeros(2), np.eye(2)),
     priors.HiddenMarkov: lambda: priors.HiddenMarkov(np.zeros(2), np.zeros((2, 2)), 3),
