@@ -152,7 +152,9 @@ def test_the_checkpoint_is_the_fit(done):
     )
     model = _bouncing_balls.build_model(options, arrays["times"])
     views = tuple(arrays["views"][..., j] for j in range(2))
-    np.testing.assert_allclose(model.posterior(params, views).mean, arrays["posterior_mean"])
+    np.testing.assert_allclose(
+        rpm.inference.posterior(rpm.Fitted(model, params, views)).mean, arrays["posterior_mean"]
+    )
 
 
 def test_one_line_is_printed(done, monkeypatch, tmp_path, capsys):
@@ -273,19 +275,21 @@ def test_every_strategy_can_be_chosen(static, posterior, auxiliary):
     model = _bouncing_balls.build_model(options, np.linspace(0, 1, 6))
     views = (jax.ShapeDtypeStruct((4, 6), float),) * 2
     params = jax.eval_shape(model.init, jax.random.key(0), views)
-    bound = jax.eval_shape(lambda p, d: model.bound(p, d.batch(np.arange(3)), d), params, rpm.Data(views))
+    bound = jax.eval_shape(
+        lambda p, d: rpm.bound(model, p, d.batch(np.arange(3)), d), params, rpm.Data(views)
+    )
     assert bound.shape == (3,)
     groups = {"conjugate": "none", "amortized": "networks", "saturated": "rows"}
-    assert model.posterior_strategy.group == groups[posterior]
+    assert model.posterior.group == groups[posterior]
     auxiliary_groups = {1: "none" if auxiliary[0] == "posterior" else "rows", 2: "networks"}
-    assert model.auxiliary_strategy.group == auxiliary_groups[len(auxiliary)]
+    assert model.auxiliary.group == auxiliary_groups[len(auxiliary)]
 
 
 def test_nothing_is_passed_on_that_was_not_given():
     options = _cli.parse(textured_balls.EXPERIMENT.options, "textured_balls", None, ["--quiet"])
-    assert _bouncing_balls.fit_arguments(options) == {}
+    assert _bouncing_balls.fit_arguments(options) == {"progress": False}
     model = _bouncing_balls.build_model(options, np.linspace(0, 1, 6))
-    assert model.factor_spec == rpm.factors.per_view(rpm.networks.PointwiseMLP())
+    assert model.factors == rpm.factors.per_view(rpm.networks.PointwiseMLP())
 
 
 def test_what_was_given_is_passed_on():
@@ -298,13 +302,13 @@ def test_what_was_given_is_passed_on():
     assert _bouncing_balls.fit_arguments(options) == {
         "num_steps": 3,
         "batch_size": 3,
-        "learning_rates": {"networks": 0.1, "rows": 0.2},
+        "optimizer": rpm.train.Adam({"networks": 0.1, "rows": 0.2}, "constant"),
         "warm_start": rpm.WarmStart(bound=7),
-        "early_stopping": rpm.EarlyStopping(patience=2),
-        "schedule": "constant",
-        "components": "batch",
+        "stopping": rpm.EarlyStopping(patience=2),
+        "components": rpm.feeds.minibatch(),
         "replacement": True,
-        "em": True,
+        "objective": rpm.train.Bound(em=True),
+        "progress": False,
     }
 
 
@@ -318,7 +322,7 @@ def test_what_was_given_is_passed_on():
 @pytest.mark.parametrize("static", [(), ("--static",)])
 def test_kernels(option, kernel, static):
     times = np.linspace(0, 1, 6)
-    params = _bouncing_balls.build_model(parsed(*option, *static), times).prior_spec.init(jax.random.key(0))
+    params = _bouncing_balls.build_model(parsed(*option, *static), times).prior.init(jax.random.key(0))
     np.testing.assert_allclose(
         jax.tree.leaves(params["kernel"])[0].squeeze(), jax.tree.leaves(kernel.init(times))[0]
     )

@@ -11,7 +11,7 @@ import pytest
 import rpm_jax as rpm
 from experiments import _cli, bound_study
 from experiments._bound_study_data import CASES
-from experiments._bound_study_models import VARIANTS, build_model, loss_of
+from experiments._bound_study_models import VARIANTS, build_model, objective_of
 from experiments._bound_study_options import Options, check
 
 TINY = shlex.split(
@@ -77,7 +77,8 @@ def test_checkpoints_give_the_numbers(done):
     own = jax.tree.map(lambda leaf: jnp.asarray(leaf[3], float), params)
     model = build_model(VARIANTS["conjugate"], (3,))
     data = rpm.as_data(pairs[1][1])
-    bound = jnp.mean(model.evaluate(own, data, data=data))
+    fitted = rpm.Fitted(model, own, data)
+    bound = jnp.mean(rpm.inference.evaluate(fitted, data))
     np.testing.assert_allclose(bound, np.load(done / "arrays.npz")["bound"][1, 0, 1], atol=1e-6)
 
 
@@ -102,10 +103,12 @@ def test_every_variant_has_a_bound(name):
     model = build_model(variant, (3,))
     views = (jax.ShapeDtypeStruct((6, 1), float),) * 2
     params = jax.eval_shape(model.init, jax.random.key(0), views)
-    bound = jax.eval_shape(lambda p, d: model.bound(p, d.batch(np.arange(2)), d), params, rpm.Data(views))
+    bound = jax.eval_shape(
+        lambda p, d: rpm.bound(model, p, d.batch(np.arange(2)), d), params, rpm.Data(views)
+    )
     assert bound.shape == (2,)
-    loss = loss_of(variant, model, 7)
-    assert (loss["loss"].num_samples == 7) if name == "importance" else (loss == {})
+    given = objective_of(variant, model, 7)
+    assert (given["objective"].num_samples == 7) if name == "importance" else (given == {})
     assert bool(jax.tree.leaves(params["posterior"])) == (name in ("amortized", "saturated"))
     assert bool(jax.tree.leaves(params["auxiliary"])) == (name in ("shifted", "free"))
 

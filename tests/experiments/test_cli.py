@@ -70,7 +70,7 @@ def test_help_explains_every_option_with_its_default(name):
 @pytest.mark.parametrize("name", BALLS)
 def test_help_of_the_balls_names_the_librarys_defaults_and_torchrpm(name):
     _, plain, table = helps(name)
-    default = rpm.train.FitOptions._field_defaults["num_steps"]
+    default = inspect.signature(rpm.fit).parameters["num_steps"].default
     assert f"Optimisation steps. (default: the library's, {default})" in plain
     assert f"(default: the library's, {rpm.train.LEARNING_RATES['prior']})" in plain
     for word in (

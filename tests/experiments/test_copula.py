@@ -137,10 +137,10 @@ def test_nothing_is_passed_on_that_was_not_given():
         ("learned", {}),
         ("convex", {}),
         ("discrete", {}),
-        ("implicit", {"batch_size": 250, "components": "batch"}),
+        ("implicit", {"batch_size": 250, "components": rpm.feeds.minibatch()}),
     ):
         variant = copula.build(name, options.model, pair.marginals)
-        assert arguments(options, variant) == expected
+        assert arguments(options, variant) == {**expected, "progress": False}
     few = _cli.parse(Options, "copula", None, ["--quiet", "-N", "100"])
     assert arguments(few, variant)["batch_size"] == 100
 

@@ -22,7 +22,7 @@ def parsed(kind, arguments=""):
     ("kind", "arguments", "expected"),
     [
         (BallOptions, "", {}),
-        (GraphOptions, "", {"num_steps": 500, "batch_size": 25, "components": "batch"}),
+        (GraphOptions, "", {"num_steps": 500, "batch_size": 25, "components": rpm.feeds.minibatch()}),
         (TextureOptions, "", {"num_steps": 500, "batch_size": 25}),
         (
             TextureOptions,
@@ -31,28 +31,33 @@ def parsed(kind, arguments=""):
             {
                 "num_steps": 3,
                 "batch_size": 3,
-                "learning_rates": {"networks": 0.2, "prior": 0.1},
-                "schedule": "constant",
-                "components": "data",
-                "em": True,
+                "optimizer": rpm.train.Adam({"networks": 0.2, "prior": 0.1}, "constant"),
+                "components": rpm.feeds.full(),
+                "objective": rpm.train.Bound(em=True),
             },
         ),
         (
             BallOptions,
             "--row-learning-rate 2 --replacement",
-            {"learning_rates": {"rows": 2.0}, "replacement": True},
+            {"optimizer": rpm.train.Adam({"rows": 2.0}), "replacement": True},
         ),
     ],
 )
 def test_only_what_was_given_is_passed_on(kind, arguments, expected):
     default = None if kind is BallOptions else 25
-    assert _fits.arguments(parsed(kind, arguments), 30, default_batch=default) == expected
+    found = _fits.arguments(parsed(kind, arguments), 30, default_batch=default)
+    assert found == {**expected, "progress": False}
 
 
 def test_an_experiments_own_arguments_come_before_the_librarys_and_after_those_given():
-    own = {"num_steps": 7, "components": "data", "learning_rates": {"prior": 0.5, "networks": 0.5}}
+    own = {"num_steps": 7, "components": rpm.feeds.full(), "learning_rates": {"prior": 0.5, "networks": 0.5}}
     given = _fits.arguments(parsed(BallOptions, "--learning-rate 0.1 --components batch"), 30, **own)
-    assert given == {"num_steps": 7, "components": "batch", "learning_rates": {"prior": 0.5, "networks": 0.1}}
+    assert given == {
+        "num_steps": 7,
+        "components": rpm.feeds.minibatch(),
+        "optimizer": rpm.train.Adam({"prior": 0.5, "networks": 0.1}),
+        "progress": False,
+    }
 
 
 def test_a_default_batch_is_no_larger_than_the_data():
@@ -98,18 +103,18 @@ def fit(bound):
         skipped=1,
         stopped="finished",
     )
-    return rpm.train.Fit({"a": np.float32(bound)}, history=history, bound=bound, held_out_bound=None)
+    return rpm.train.Fit(None, {"a": np.float32(bound)}, None, history, bound)
 
 
 def test_the_best_of_several_seeds(tmp_path):
-    runs = _fits.runs_of("a model", [fit(b) for b in (1.0, float("nan"), 3.0, 2.0)], ["w", "x", "y", "z"])
+    runs = _fits.runs_of([fit(b) for b in (1.0, float("nan"), 3.0, 2.0)])
     assert runs.chosen == 2
-    assert runs.best == ("a model", runs.best.fit, "y")
+    assert runs.best.bound == 3.0
     assert runs.num_steps == 2
     np.testing.assert_array_equal(runs.curves[:, 1], [1.0, np.nan, 3.0, 2.0])
     assert runs.histories()["bound_heldout"].shape == (4, 1)
-    assert runs.best.scores() == {"bound_train": 3.0, "steps_skipped": 1}
-    assert np.isnan(runs.best.bound_held_out())
+    assert _fits.scores(runs.best) == {"bound_train": 3.0, "steps_skipped": 1}
+    assert np.isnan(_fits.bound_held_out(runs.best))
     scores = [{"a": 1.0}, {"a": 7.0}, {"a": 2.0}, {"a": 3.0}]
     assert runs.metrics(scores, ["a"]) == {
         "a": 2.0,
@@ -126,21 +131,7 @@ def test_the_best_of_several_seeds(tmp_path):
 
 
 def test_seeds_that_all_failed_still_choose_one():
-    assert _fits.runs_of(None, [fit(float("nan"))] * 2, [None] * 2).chosen == 0
-
-
-def test_what_is_asked_of_a_fitted_model():
-    class Model:
-        def __getattr__(self, name):
-            return lambda *values, **named: (name, *values, named)
-
-    fitted = _fits.Fitted(Model(), fit(1.0), "own")
-    params = fitted.fit.params
-    assert fitted.posterior() == ("posterior", params, "own", {})
-    assert fitted.infer("new") == ("infer", params, "new", {"data": "own"})
-    assert fitted.posterior_of("new") == ("posterior", params, "new", {"data": "own"})
-    assert fitted.log_ratios("new") == ("log_ratios", params, "new", {"data": "own"})
-    assert fitted.prior() == ("prior", params, {})
+    assert _fits.runs_of([fit(float("nan"))] * 2).chosen == 0
 
 
 def test_stacks():

@@ -12,7 +12,6 @@ import pytest
 
 import rpm_jax as rpm
 from experiments import _cli, graph
-from experiments._fits import Fitted
 from experiments._graph_baselines import informed_angles, spectral_angles
 from experiments._graph_options import Options, check
 
@@ -80,8 +79,9 @@ def test_the_checkpoint_is_the_chosen_fit(done):
     assert metadata["seed"] == read(done, "metrics.json")["chosen_seed"]
     options = _cli.from_file(Options, "graph", done / "config.json")
     data = graph.load(options)
-    fit = rpm.train.Fit(params, history=None, bound=0.0, held_out_bound=None)
-    recovered = graph.recover(Fitted(graph.build_model(options), fit, data[0].views), data)
+    model = graph.build_model(options)
+    fit = rpm.train.Fit(model, params, rpm.as_data(data[0].views), history=None, bound=0.0)
+    recovered = graph.recover(fit, data)
     arrays = np.load(done / "arrays.npz")
     np.testing.assert_allclose(recovered.nodes, arrays["recovered_nodes"], atol=1e-6)
     np.testing.assert_allclose(recovered.held_out, arrays["recovered_heldout"], atol=1e-6)
@@ -128,7 +128,9 @@ def test_every_model_can_be_chosen(arguments):
     model = graph.build_model(options)
     views = (jax.ShapeDtypeStruct((4, 8, 8), float),) * 2
     params = jax.eval_shape(model.init, jax.random.key(0), views)
-    bound = jax.eval_shape(lambda p, d: model.bound(p, d.batch(np.arange(2)), d), params, rpm.Data(views))
+    bound = jax.eval_shape(
+        lambda p, d: rpm.bound(model, p, d.batch(np.arange(2)), d), params, rpm.Data(views)
+    )
     assert bound.shape == (2,)
     shapes = {leaf.shape for leaf in jax.tree.leaves(params["factors"])}
     assert ((2, 8, 3) if arguments else (8, 3)) in shapes

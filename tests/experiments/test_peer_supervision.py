@@ -119,7 +119,7 @@ def test_mnist_in_one_part_and_in_two(mnist, tmp_path, monkeypatch):
     assert len(data.train.labels) == 32
     assert len(data.held_out.labels) == 8
     assert data.train.views[0].shape == (32, 28, 28)
-    assert isinstance(build_model(options(), data).factor_spec.networks[0], type(rpm_cnn()))
+    assert isinstance(build_model(options(), data).factors.networks[0], type(rpm_cnn()))
     for name in ("t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte"):
         content = (mnist / name).read_bytes()
         (tmp_path / name).write_bytes(content)
@@ -139,6 +139,6 @@ def rpm_cnn():
 def test_networks_follow_the_images():
     data = load(options(data={"num_images": 60}))
     model = build_model(options(), data)
-    assert type(model.factor_spec.networks[0]).__name__ == "MLP"
-    assert model.prior_spec.apply({}).natural.logits.shape == (10,)
-    assert jax.tree.leaves(model.prior_spec.init(jax.random.key(0))) == []
+    assert type(model.factors.networks[0]).__name__ == "MLP"
+    assert model.prior.apply({}).natural.logits.shape == (10,)
+    assert jax.tree.leaves(model.prior.init(jax.random.key(0))) == []

@@ -167,7 +167,8 @@ def test_the_checkpoint_is_the_chosen_fit(done):
     assert metadata["options"] == read(done, "config.json")["options"]
     assert metadata["seed"] == read(done, "metrics.json")["chosen_seed"]
     arrays = np.load(done / "arrays.npz")
-    posterior = texture_lda.build_model(options).posterior(params, (arrays["views"],))
+    fitted = rpm.Fitted(texture_lda.build_model(options), params, (arrays["views"],))
+    posterior = rpm.inference.posterior(fitted)
     np.testing.assert_allclose(posterior.mean, arrays["probabilities"], atol=1e-8)
 
 
@@ -195,12 +196,14 @@ def test_every_model_can_be_chosen(arguments):
     model = texture_lda.build_model(options)
     views = (jax.ShapeDtypeStruct((6, 4, 6, 6), float),)
     params = jax.eval_shape(model.init, jax.random.key(0), views)
-    bound = jax.eval_shape(lambda p, d: model.bound(p, d.batch(np.arange(2)), d), params, rpm.Data(views))
+    bound = jax.eval_shape(
+        lambda p, d: rpm.bound(model, p, d.batch(np.arange(2)), d), params, rpm.Data(views)
+    )
     assert bound.shape == (2,)
     shape = {"--symmetric": (), "--no-learn-concentration": None}
     expected = next((shape[name] for name in arguments if name in shape), (3,))
     assert getattr(params["prior"].get("log_concentration"), "shape", None) == expected
-    prior = model.prior({"prior": model.prior_spec.init(jax.random.key(0))})
+    prior = model.prior.apply(model.prior.init(jax.random.key(0)))
     np.testing.assert_allclose(prior.concentration, 10.0)
     assert prior.num_sites == 4
     assert prior.max_iterations == (7 if "7" in arguments else 200)
@@ -209,7 +212,7 @@ def test_every_model_can_be_chosen(arguments):
 
 def test_a_perceptron_can_be_chosen():
     options = _cli.parse(Options, "texture_lda", None, ["--network", "mlp", "--hidden", "4", "5"])
-    factors = texture_lda.build_model(options).factor_spec
+    factors = texture_lda.build_model(options).factors
     assert factors == rpm.factors.per_view(rpm.networks.MLP((4, 5)))
 
 
