@@ -1,6 +1,7 @@
 import dataclasses
 import functools
 import importlib
+import inspect
 import json
 import re
 import subprocess
