@@ -1,5 +1,6 @@
 """Fit an RPM to bouncing balls, score it, draw it."""
 
+import dataclasses
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeAlias
@@ -152,8 +153,9 @@ def fit_all(model: rpm.RPM, options: Options, pairs: Sequence[Pair]) -> Runs:
     if wanted.seeds is None:
         own = _devices.share(options.data.num_sequences)
         views = tuple(view[own] for view in data[0])
-        fits = [rpm.fit(model, views, key=keys[0], held_out=pairs[0][1].views, **settings)]
-        return _fits.runs_of(fits)
+        fit = rpm.fit(model, views, key=keys[0], held_out=pairs[0][1].views, **settings)
+        # Each of several processes has all data, and fitted its share.
+        return _fits.runs_of([dataclasses.replace(fit, data=rpm.as_data(data[0]))])
     held_out = _fits.stack_views([held_out.views for _, held_out in pairs])
     sweep = rpm.fit_seeds(
         model,

@@ -2,13 +2,11 @@
 
 import functools
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import jax
 
 from rpm_jax._record import is_array, record
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 
 @record
@@ -18,7 +16,7 @@ class Argument:
     value: Any
 
 
-def jit(function: F | None = None, *, donate: tuple[int, ...] = ()) -> Any:
+def jit(function: Callable[..., Any]) -> Any:
     """Compile a function of models, strategies and arrays.
 
     Two calls share a program where their arguments have equal structure (`rpm_jax._record`) and arrays of
@@ -27,21 +25,17 @@ def jit(function: F | None = None, *, donate: tuple[int, ...] = ()) -> Any:
 
     Args:
         function: Of positional arguments.
-        donate: Positions of arguments whose buffers may be reused.
 
     Returns:
         The compiled function.
     """
-    if function is None:
-        return functools.partial(jit, donate=donate)
-    unwrapped = function
 
-    @functools.partial(jax.jit, donate_argnums=donate)
-    @functools.wraps(unwrapped)
+    @jax.jit
+    @functools.wraps(function)
     def compiled(*arguments: Any) -> Any:
-        return unwrapped(*(a.value if isinstance(a, Argument) else a for a in arguments))
+        return function(*(a.value if isinstance(a, Argument) else a for a in arguments))
 
-    @functools.wraps(unwrapped)
+    @functools.wraps(function)
     def call(*arguments: Any) -> Any:
         return compiled(*map(_as_argument, arguments))
 
