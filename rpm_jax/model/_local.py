@@ -141,6 +141,12 @@ class LocalLatentRPM:
         """The components of G."""
         del key
         if isinstance(source, Held):
+            if source.log_weights is not None:
+                raise ValueError(
+                    "components: a LocalLatentRPM normalises the weights α over its components, which can "
+                    "have no log_weights of their own; take rpm_jax.feeds.full() or minibatch(), or a feed "
+                    "without weights"
+                )
             return source.factors
         if isinstance(source, Lazy):
             _check_complete(source.data)

@@ -159,3 +159,11 @@ def test_what_does_not_fit():
             model.init(KEY, masked)
     with pytest.raises(ValueError, match="combinations"):
         rpm.JointRPM(PRIOR, concatenated(MLP((4,))), combinations=0)
+
+
+def test_local_components_with_weights_are_refused():
+    """A feed of one's own may weigh what it holds; α would be normalised as if it had not."""
+    params = init(LOCAL, KEY, DATA)
+    held = rpm.feeds.Held(recognise(LOCAL, params, EVERYTHING), jnp.full(DATA.size, -jnp.log(DATA.size)))
+    with pytest.raises(ValueError, match="components: a LocalLatentRPM normalises"):
+        LOCAL.mixture(params, held)
