@@ -169,6 +169,18 @@ def _solve(mean: Array) -> Array:
 _natural_from_mean = implicit_inverse(_solve, _inverse_information)
 
 
+def _squared_chord(unit: Array, other: Array) -> Array:
+    """‖u − v‖² of unit vectors, shape (..., 2), as 2 (u × v)² / (1 + ⟨u, v⟩), shape (...).
+
+    Errors in their lengths do not enter it, which would be as large as the squares of small differences.
+    """
+    cross = unit[..., 0] * other[..., 1] - unit[..., 1] * other[..., 0]
+    cosine = jnp.sum(unit * other, axis=-1)
+    acute = cosine > 0
+    near = 2.0 * cross**2 / jnp.where(acute, 1.0 + cosine, 1.0)
+    return jnp.where(acute, near, jnp.sum((unit - other) ** 2, axis=-1))
+
+
 @jax.custom_jvp
 def _sample_centred(key: Array, concentration: Array) -> Array:
     """One angle around zero for each concentration: Best and Fisher's rejection sampler.
@@ -305,7 +317,7 @@ class VonMises(ExponentialFamily):
         """
         near, squared, norm = _polar(self.eta)
         product = jnp.sum(self.eta * mean, axis=-1)
-        apart = 0.5 * norm * jnp.sum((self.eta / norm[..., None] - unit) ** 2, axis=-1)
+        apart = 0.5 * norm * _squared_chord(self.eta / norm[..., None], unit)
         split = norm * dispersion + (1.0 - dispersion) * apart
         large = jnp.where(concentrated, split, norm - product) + _log_scaled_bessel(norm)
         return jnp.where(near, _small_log_bessel(squared) - product, large)
@@ -346,7 +358,7 @@ class VonMises(ExponentialFamily):
         other_near, _, other_norm = _polar(other.eta)
         ratio = (other_norm - norm) / norm
         dispersion = _dispersion(norm)
-        apart = jnp.sum((other.eta / other_norm[..., None] - self.eta / norm[..., None]) ** 2, axis=-1)
+        apart = _squared_chord(other.eta / other_norm[..., None], self.eta / norm[..., None])
         large = ratio * (norm * dispersion) + 0.5 * other_norm * (1.0 - dispersion) * apart
         large += _log_bessel_excess(other_norm) - _log_bessel_excess(norm) - 0.5 * jnp.log1p(ratio)
         difference = other._cross_entropy_of(self) - self._cross_entropy_of(self)
