@@ -12,7 +12,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 PACKAGE = ROOT / "rpm_jax"
 
 TOOLS = {"_arrays", "_checks", "_columns", "_devices", "_factorise", "_linalg", "_products", "_pytree"}
-TOOLS |= {"_equality", "_jit", "_pickling", "_record", "_repr", "_split_products", "_structure"}
+TOOLS |= {"_equality", "_if_needed", "_jit", "_pickling", "_record", "_repr", "_split_products", "_structure"}
 LAYERS = [
     {"expfam"},
     {"priors"},

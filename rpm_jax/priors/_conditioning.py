@@ -13,7 +13,10 @@ with K that cancel down to S lose it. But r S r = I − B⁻¹ has entries of it
     S d = r⁻¹ (r⁻¹d − B⁻¹ r⁻¹d),   S_ts = (δ_ts − B⁻¹_ts)/(r_t r_s),   R_ts = B⁻¹_ts r_s/r_t.
 
 These are taken at coordinates that are *observed*, W_t K_tt > 1, where nothing cancels in them; the sums with
-K at the others. What is left is about what the rounding of K itself costs.
+K at the others. What is left for means is about what the rounding of K itself costs. Covariances lose more, a
+fraction of S_tt of about the rounding error times the condition of B (with a diagonal of ones): where that is
+too much, S = F Fᵀ by the factor of `_covariance_factor`, which costs as much again, and R = I − S W,
+M = W − W S W.
 """
 
 from typing import NamedTuple
@@ -22,29 +25,37 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from rpm_jax._if_needed import exact_unless
 from rpm_jax._linalg import cholesky_with_inverse, matmul, matrix_vector, transpose
 from rpm_jax._split_products import matrix_vector_of_split
+from rpm_jax.priors._covariance_factor import factor_conditioned, factor_covariance
 
 ROUNDING = 0.5
 """The negative eigenvalue of a rounded B, in units of the rounding error of its largest row sum."""
+
+LOST = 2.0**-8
+"""The relative error of variances above which they are computed by the factor of S."""
 
 
 class Factor(NamedTuple):
     """The factor of B, without derivatives; `condition` and others take it, so that B is factorised once.
 
     Where rounding may outweigh B's identity, at row sums of r K r of some 10⁷ in float32, B is that of W/κ.
-    Directions of which K has nothing are the same in both; what the others lose is returned by `condition`,
-    but not in variances and derivatives.
+    Directions of which K has nothing are the same in both; what the others lose is returned by `condition`.
 
     Attributes:
         inverse: L⁻¹ where L Lᵀ = I + r K r/κ, shape (..., T, T).
         scale: κ ≥ 1, shape (...).
         log_determinant: log|I + r K r|, shape (...).
+        graded: Whether S would lose too much and is taken from `covariance_factor`, shape (...).
+        covariance_factor: F with F Fᵀ = S, shape (..., T, T), computed only if any is graded.
     """
 
     inverse: Array
     scale: Array
     log_determinant: Array
+    graded: Array
+    covariance_factor: Array
 
     def solve(self, vector: Array) -> Array:
         """B⁻¹ applied to vectors (..., T)."""
@@ -90,7 +101,20 @@ def factorise(covariance: Array, evidence: Array) -> Factor:
     log_determinant = 2.0 * jnp.sum(jnp.log(_diagonal(factor)), axis=-1)
     # B has κ times the eigenvalues of what was factorised, but for those of 1.
     determined = size - jnp.sum(jnp.square(inverse), axis=(-2, -1))
-    return Factor(inverse, scale, log_determinant + jnp.log(scale) * determined)
+    # Of B with a diagonal of ones: the largest row sum, and what its inverse has on the diagonal.
+    whole = 1.0 + scaled * scaled * _diagonal(covariance)
+    row_sum = jnp.max((1.0 + row_sums / scale[..., None]) / whole, axis=-1)
+    growth = jnp.max(jnp.sum(jnp.square(inverse), axis=-2) * whole, axis=-1)
+    graded = float(jnp.finfo(root.dtype).eps) * row_sum * growth > LOST
+    covariance_factor = exact_unless(
+        ~jnp.any(graded), jnp.zeros_like(inverse), _factor_of_conditioned, covariance, evidence
+    )
+    log_determinant = log_determinant + jnp.log(scale) * determined
+    return Factor(inverse, scale, log_determinant, graded, covariance_factor)
+
+
+def _factor_of_conditioned(covariance: Array, evidence: Array) -> Array:
+    return factor_conditioned(factor_covariance(covariance).factor, evidence).factor
 
 
 @jax.custom_jvp
@@ -133,10 +157,11 @@ def condition(factor: Factor, covariance: Array, evidence: Array, linear: Array)
     shift = jnp.where(observed, (scaled - solved) / safe, summed)
 
     inner = jnp.sum(jnp.square(factor.inverse), axis=-2)
-    explained = matmul(covariance, root[..., :, None] * transpose(factor.inverse))
-    explained = jnp.sum(jnp.square(explained), axis=-1) / factor.scale[..., None]
+    explained = jnp.sum(jnp.square(_explained(factor, covariance, root)), axis=-1)
     least = prior / (1.0 + jnp.sum(evidence * prior, axis=-1, keepdims=True))
     variance = jnp.where(observed, (1.0 - inner) / jnp.square(safe), prior - explained)
+    by_factor = jnp.sum(jnp.square(factor.covariance_factor), axis=-1)
+    variance = jnp.where(factor.graded[..., None], by_factor, variance)
     # 1/S_tt lies between 1/K_tt and (1 + tr WK)/K_tt, which holds whatever rounding does.
     variance = jnp.where(variance >= least, jnp.minimum(variance, prior), least + 0.0 * inner)
     log_normalizer = 0.5 * (jnp.sum(linear * shift, axis=-1) - factor.log_determinant)
@@ -180,14 +205,24 @@ def smoother(factor: Factor, covariance: Array, evidence: Array) -> tuple[Array,
     remainder = jnp.where(
         observed[..., :, None], scaled / safe[..., :, None], identity - matmul(covariance, reduction)
     )
-    summed = matmul(remainder, covariance)
+    explained = _explained(factor, covariance, root)
+    summed = covariance - matmul(explained, transpose(explained))
     divided = (identity - remainder) / jnp.square(safe)[..., None, :]
     joint = jnp.where(
         observed[..., None, :],
         divided,
-        jnp.where(observed[..., :, None], transpose(divided), 0.5 * (summed + transpose(summed))),
+        jnp.where(observed[..., :, None], transpose(divided), summed),
     )
-    return 0.5 * (joint + transpose(joint)), reduction, remainder
+    joint = 0.5 * (joint + transpose(joint))
+    graded = factor.graded[..., None, None]
+    by_factor = matmul(factor.covariance_factor, transpose(factor.covariance_factor))
+    weighted = by_factor * evidence[..., None, :]
+    diagonal = identity * evidence[..., None, :]
+    return (
+        jnp.where(graded, by_factor, joint),
+        jnp.where(graded, diagonal - evidence[..., :, None] * weighted, reduction),
+        jnp.where(graded, identity - weighted, remainder),
+    )
 
 
 @smoother.defjvp
@@ -203,6 +238,12 @@ def _(primals: tuple, tangents: tuple) -> tuple[tuple, tuple]:
     )
     remainder_dot = -matmul(moved, reduction) - lowered
     return (joint, reduction, remainder), (joint_dot, reduction_dot, remainder_dot)
+
+
+def _explained(factor: Factor, covariance: Array, root: Array) -> Array:
+    """E with K − S = E Eᵀ."""
+    scaled = root / jnp.sqrt(factor.scale)[..., None]
+    return matmul(covariance, scaled[..., :, None] * transpose(factor.inverse))
 
 
 def _diagonal(matrix: Array) -> Array:

@@ -1,7 +1,6 @@
 """Forward-backward messages of a categorical Markov chain, and their derivatives."""
 
 import functools
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -10,6 +9,7 @@ import numpy as np
 from jax import Array, lax
 from jax.custom_derivatives import SymbolicZero
 
+from rpm_jax._if_needed import exact_unless
 from rpm_jax._jit import jit
 from rpm_jax._linalg import matmul, transpose
 
@@ -18,20 +18,6 @@ def finite_maximum(logits: Array, axis: int | tuple[int, ...] = -1) -> Array:
     """The largest along axes, which are kept, as a constant; zero where it is infinite."""
     largest = jnp.max(logits, axis=axis, keepdims=True)
     return lax.stop_gradient(jnp.where(jnp.isfinite(largest), largest, 0.0))
-
-
-def _exact_unless(accurate: Array, fast: Array, exact: Callable[..., Array], *inputs: Array) -> Array:
-    """`fast` where it is accurate, else `exact(*inputs)`, which is computed only if it is needed.
-
-    A loop of no or one iteration: under `vmap`, `lax.cond` would compute both. Without a derivative.
-    """
-
-    def body(state: tuple[Array, Array]) -> tuple[Array, Array]:
-        # The barrier ties the inputs to the loop, out of which XLA would move the computation otherwise.
-        held, _ = lax.optimization_barrier((inputs, state[0]))
-        return jnp.ones_like(state[0]), exact(*held)
-
-    return lax.while_loop(lambda state: jnp.logical_not(state[0]), body, (accurate, fast))[1]
 
 
 def _smallest_accurate(dtype: Any) -> float:
@@ -58,9 +44,9 @@ def _log_matmul(left: Array, right: Array) -> Array:
     def exact_if_possible(left: Array, right: Array, fast: Array, accurate: Array) -> Array:
         # A sum whose terms are all −∞ is −∞ already.
         possible = matmul((left > -jnp.inf).astype(left.dtype), (right > -jnp.inf).astype(left.dtype)) > 0
-        return _exact_unless(jnp.all(accurate | ~possible), fast, exact, left, right)
+        return exact_unless(jnp.all(accurate | ~possible), fast, exact, left, right)
 
-    return _exact_unless(jnp.all(accurate), fast, exact_if_possible, left, right, fast, accurate)
+    return exact_unless(jnp.all(accurate), fast, exact_if_possible, left, right, fast, accurate)
 
 
 def _origins(total: Array, matrix: Array) -> Array:
@@ -236,7 +222,7 @@ def expected_transitions(totals: Array, transition: Array, sites: Array) -> Arra
     # A later state that is not possible, rather than improbable, has a marginal of zero.
     later = jnp.where(scale >= smallest, jnp.exp(sites[..., 1:, :]) / jnp.maximum(scale, smallest), 0.0)
     accurate = jnp.all((scale >= smallest) | (sites[..., 1:, :] == -jnp.inf))
-    return _exact_unless(
+    return exact_unless(
         accurate,
         matmul(transpose(earlier), later) * matrix,
         lambda totals, transition, sites: jnp.sum(

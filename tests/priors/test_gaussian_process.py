@@ -12,6 +12,7 @@ from support import rbf
 
 from rpm_jax.expfam import DiagonalGaussian
 from rpm_jax.priors import GaussianProcess
+from rpm_jax.priors import _conditioning as conditioning
 
 LATENTS, SITES, BATCH = 2, 5, 3
 
@@ -408,6 +409,53 @@ def test_marginal_variances_stay_within_their_bounds():
     posterior, *_ = single_precision(*(jnp.asarray(a, jnp.float32) for a in arguments), jax.random.key(0))
     assert np.all(posterior.variance[:, 0] >= 0.99 / (1.0 + np.sum(evidence)))
     assert np.all(posterior.variance[:, 0] <= np.minimum(1.0, 1.01 / evidence))
+
+
+@jax.jit
+def variances_and_slopes(covariance, linear, evidence):
+    def variances(evidence):
+        process = GaussianProcess(jnp.zeros_like(linear)[None], covariance[None])
+        return process.condition(DiagonalGaussian(linear[:, None], -0.5 * evidence[:, None])).variance[:, 0]
+
+    return variances(evidence), jax.grad(lambda evidence: jnp.sum(jnp.log(variances(evidence))))(evidence)
+
+
+@pytest.mark.parametrize("bandwidth", [1e-2, 1.0, 32.0, 1e3, 1e4])
+def test_marginal_variances_in_single_precision(bandwidth):
+    """Once off by a factor of 30, at sites without evidence among precise ones from a precision of 10⁴ on."""
+    for precision, error in ((1e2, 0.004), (1e4, 0.03), (1e6, 0.25)):
+        arguments, _ = observe(100, bandwidth, precision, missing=range(2, 100, 3))
+        rounded = [jnp.asarray(np.asarray(a, np.float32)) for a in arguments]
+        # In float64 by the same formulas, which for these need no more than 10⁻⁵ of its digits.
+        expected, expected_slopes = variances_and_slopes(*arguments)
+        got, slopes = variances_and_slopes(*rounded)
+        np.testing.assert_allclose(got, expected, rtol=error)
+        largest = np.abs(expected_slopes).max()
+        np.testing.assert_allclose(slopes / largest, expected_slopes / largest, atol=error)
+
+
+def test_variances_by_either_way(monkeypatch):
+    """By B and by the factor of S, in float64, with derivatives in covariance and evidence."""
+
+    def both(lost):
+        monkeypatch.setattr(conditioning, "LOST", lost)
+
+        @jax.jit
+        def own(covariance, evidence):
+            factor = conditioning.factorise(covariance, evidence)
+            conditioned = conditioning.condition(factor, covariance, evidence, evidence)
+            joint, reduction, remainder = conditioning.smoother(factor, covariance, evidence)
+            parts = (jnp.sin(conditioned.variance), jnp.sin(joint), jnp.sin(reduction), jnp.sin(remainder))
+            return sum(map(jnp.sum, parts)), factor.graded
+
+        (covariance, _, evidence), _ = observe(12, 40.0, 5.0, missing=(3, 4))
+        (value, graded), slopes = jax.value_and_grad(own, argnums=(0, 1), has_aux=True)(covariance, evidence)
+        assert graded == (lost == 0.0)
+        return value, slopes
+
+    jax.tree.map(
+        lambda one, other: np.testing.assert_allclose(one, other, rtol=1e-7, atol=1e-9), both(0.0), both(1.0)
+    )
 
 
 def test_draws_of_a_singular_prior_in_single_precision():
