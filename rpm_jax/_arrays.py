@@ -16,7 +16,7 @@ from rpm_jax._checks import caller_level
 LARGEST = 0.25
 """Of the largest number of a type: up to here sums and differences of two numbers are finite."""
 
-ROWS_LOOKED_AT = 1000
+ROWS_LOOKED_AT = 100
 """From so many rows it is guessed whether a cast loses digits, before a column is looked at as a whole."""
 
 MOST_LOST = 1e-3

@@ -214,15 +214,22 @@ def smoother(factor: Factor, covariance: Array, evidence: Array) -> tuple[Array,
         jnp.where(observed[..., :, None], transpose(divided), summed),
     )
     joint = 0.5 * (joint + transpose(joint))
+    parts = joint, reduction, remainder
+    return exact_unless(~jnp.any(factor.graded), parts, _smoother_by_factor, factor, evidence, parts)
+
+
+def _smoother_by_factor(
+    factor: Factor, evidence: Array, otherwise: tuple[Array, Array, Array]
+) -> tuple[Array, Array, Array]:
+    """S = F Fᵀ, M = W − W S W and R = I − S W where they are graded."""
+    joint = matmul(factor.covariance_factor, transpose(factor.covariance_factor))
+    weighted = joint * evidence[..., None, :]
+    identity = jnp.eye(evidence.shape[-1], dtype=joint.dtype)
+    reduction = identity * evidence[..., None, :] - evidence[..., :, None] * weighted
     graded = factor.graded[..., None, None]
-    by_factor = matmul(factor.covariance_factor, transpose(factor.covariance_factor))
-    weighted = by_factor * evidence[..., None, :]
-    diagonal = identity * evidence[..., None, :]
-    return (
-        jnp.where(graded, by_factor, joint),
-        jnp.where(graded, diagonal - evidence[..., :, None] * weighted, reduction),
-        jnp.where(graded, identity - weighted, remainder),
-    )
+    parts = zip((joint, reduction, identity - weighted), otherwise, strict=True)
+    joint, reduction, remainder = (jnp.where(graded, part, other) for part, other in parts)
+    return joint, reduction, remainder
 
 
 @smoother.defjvp
