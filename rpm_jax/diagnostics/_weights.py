@@ -10,6 +10,7 @@ from rpm_jax.data import Batch, Data
 from rpm_jax.feeds import Lazy
 from rpm_jax.model import Factors, Inferred, Mixture, initial_sites
 from rpm_jax.objectives import check_exact, estimate_log_likelihood, log_importance_weights_at
+from rpm_jax.priors import sum_over_sites
 
 SAMPLED_AT_ONCE = 2**20
 """Terms, of a draw of the latents and a component of a mixture, that are evaluated at once."""
@@ -97,7 +98,7 @@ def log_importance_weights(
         statistics = model.reference(params).sufficient_statistics(latents)
         evidence = model.evidence(own, mixture)
         change = evidence.dot(statistics) - inferred.potentials.dot(statistics)
-        return inferred.posterior.log_normalizer + jnp.sum(change, axis=-1)
+        return sum_over_sites(inferred.posterior, change)
     components = mixture.components
     assert components is not None
     return log_importance_weights_at(

@@ -16,6 +16,8 @@ class Feed(Protocol):
 
     Attributes:
         spreads: Optional, False where absent. Whether `source` can divide the components among devices.
+        shows_data: Optional, False where absent. Whether the components are data at hand, with no weights but
+            theirs as data: what models need that look at the components' views, or weigh them.
         weighs_batch: Optional, False where absent. Whether weights of a minibatch are normalised among its
             data, which then cannot all have weight 0.
     """

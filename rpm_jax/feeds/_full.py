@@ -12,6 +12,8 @@ from rpm_jax.normalizers import DeviceAxis
 class Full:
     """F_j over all data of the fit, or over their distinct values where the model knows them."""
 
+    shows_data = True
+
     @property
     def spreads(self) -> bool:
         """The data may be spread over devices."""

@@ -15,6 +15,7 @@ from rpm_jax.normalizers import DeviceAxis
 class Minibatch:
     """F_j over the minibatch: every factor is evaluated once, and F_j is a biased estimate."""
 
+    shows_data = True
     weighs_batch = True
 
     @property

@@ -11,7 +11,7 @@ from jax import Array
 
 from rpm_jax._record import record
 from rpm_jax.data import Batch, Data, as_data, has_missing_cells
-from rpm_jax.feeds import Feed, Full, Held, Lazy, Minibatch, Source
+from rpm_jax.feeds import Feed, Held, Lazy, Source
 from rpm_jax.incomplete import View, fill_missing
 from rpm_jax.model._parts import takes_inputs
 from rpm_jax.model._protocol import Terms
@@ -24,7 +24,7 @@ from rpm_jax.objectives import (
     sliced_score_matching,
     view_score_matching,
 )
-from rpm_jax.priors import Prior
+from rpm_jax.priors import Prior, divergence_from_prior
 
 EVALUATED_SHIFTS = 20
 """How many combinations of each datum's views with others' the integral is estimated from."""
@@ -150,7 +150,7 @@ class ImplicitRPM:
     def accepts(self, feed: Feed, data: Data) -> None:
         """Raise for feeds other than all data or the minibatch, which the integral is estimated from."""
         del data
-        if not isinstance(feed, Full | Minibatch):
+        if not getattr(feed, "shows_data", False):
             raise TypeError(
                 "components: an ImplicitRPM has no mixtures; its integral is estimated from all data or "
                 "from the "
@@ -212,10 +212,8 @@ class ImplicitRPM:
             bound = bound - self.integral_weight * (mixture.integral - 1.0)
         if mixture.moments is not None:
             bound = bound - self.penalty_weight * mixture.moments
-        posterior = inferred.posterior
-        mean = posterior.sites.mean_parameters()
-        divergence = jnp.sum(inferred.potentials.dot(mean), axis=-1) - posterior.log_normalizer
-        return Terms(bound, divergence)
+        mean = inferred.posterior.sites.mean_parameters()
+        return Terms(bound, divergence_from_prior(inferred.posterior, inferred.potentials, mean))
 
     # Densities, which score matching takes the derivatives of.
 

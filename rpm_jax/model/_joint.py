@@ -28,6 +28,7 @@ from rpm_jax.normalizers import (
 from rpm_jax.objectives import log_ratios_at
 from rpm_jax.outputs import SiteOutputs, to_positions
 from rpm_jax.posteriors import sized
+from rpm_jax.priors import divergence_from_prior
 
 ESTIMATED_COMBINATIONS = 2**16
 """How many random combinations F is estimated from in evaluations, where there are more."""
@@ -100,7 +101,7 @@ class JointRPM:
     def accepts(self, feed: Feed, data: Data) -> None:
         """Raise for feeds whose components have lost their views, of which combinations are made."""
         del data
-        if not isinstance(feed, Full | Minibatch):
+        if not getattr(feed, "shows_data", False):
             raise TypeError(
                 "components: a JointRPM combines the views of its components, so these must be all data "
                 "or the "
@@ -146,7 +147,7 @@ class JointRPM:
         del params, rows
         posterior = inferred.posterior
         potentials = log_ratios_at(own, mixture, None).sum(-2)
-        divergence = jnp.sum(potentials.dot(posterior.sites.mean_parameters()), -1) - posterior.log_normalizer
+        divergence = divergence_from_prior(posterior, potentials, posterior.sites.mean_parameters())
         return Terms(posterior.log_normalizer, divergence)
 
     def _index(self, size: int, num_views: int, estimate: bool) -> Array:

@@ -12,7 +12,7 @@ from rpm_jax._record import record
 from rpm_jax.data import Batch, Data, as_data, has_missing_cells
 from rpm_jax.expfam import Categorical
 from rpm_jax.factors import NetworkFactors
-from rpm_jax.feeds import Feed, Held, Lazy, Queue, Source, Subset, full, minibatch
+from rpm_jax.feeds import Feed, Held, Lazy, Source, full, minibatch
 from rpm_jax.model._blocks import recognise_in_blocks
 from rpm_jax.model._parts import (
     categorical_spec,
@@ -23,6 +23,7 @@ from rpm_jax.model._parts import (
 )
 from rpm_jax.model._protocol import Terms
 from rpm_jax.objectives import LocalLatents, local_latents
+from rpm_jax.priors import divergence_from_prior
 
 
 class LocalOutputs(NamedTuple):
@@ -121,9 +122,9 @@ class LocalLatentRPM:
         return minibatch() if data.size > 4 * batch_size else full()
 
     def accepts(self, feed: Feed, data: Data) -> None:
-        """Raise for a queue or a subset: α is normalised over components, which have no other weights."""
+        """Raise for feeds with weights of their own, such as a queue: α is normalised over components."""
         del data
-        if isinstance(feed, Queue | Subset):
+        if not getattr(feed, "shows_data", False):
             raise TypeError(
                 "components: a LocalLatentRPM normalises the weights α over its components, so these must be "
                 f"all data or the minibatch (rpm_jax.feeds.full(), minibatch()), got {feed!r}"
@@ -168,9 +169,8 @@ class LocalLatentRPM:
     ) -> Terms:
         """The log-likelihood of each datum, in nats."""
         del params, rows, own, mixture
-        posterior = inferred.posterior
-        mean = posterior.sites.mean_parameters()
-        divergence = jnp.sum(inferred.potentials.dot(mean), axis=-1) - posterior.log_normalizer
+        mean = inferred.posterior.sites.mean_parameters()
+        divergence = divergence_from_prior(inferred.posterior, inferred.potentials, mean)
         return Terms(inferred.log_likelihood, divergence)
 
 

@@ -9,7 +9,7 @@ from jax import Array
 from rpm_jax.normalizers import Block, as_components, log_densities, log_mixture
 from rpm_jax.objectives._checks import check_component_shapes, check_shapes, reference_sites
 from rpm_jax.objectives._inner_bound import fill_missing
-from rpm_jax.priors import Posterior, Prior
+from rpm_jax.priors import Posterior, Prior, sum_over_sites
 
 
 def exact_log_likelihood(
@@ -164,7 +164,7 @@ def free_energy_at(posterior: Posterior, potentials: Any, evidence: Any, margina
         In nats, shape (...).
     """
     mean = (posterior.sites if marginals is None else marginals).mean_parameters()
-    return posterior.log_normalizer + jnp.sum(evidence.dot(mean) - potentials.dot(mean), axis=-1)
+    return sum_over_sites(posterior, evidence.dot(mean) - potentials.dot(mean))
 
 
 def mixture_evidence(

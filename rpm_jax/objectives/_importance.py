@@ -13,7 +13,7 @@ from rpm_jax.expfam._base import Statistics
 from rpm_jax.normalizers import as_components, log_mixture_at
 from rpm_jax.objectives._checks import check_component_shapes, check_shapes, reference_sites
 from rpm_jax.objectives._inner_bound import conjugate_potentials, fill_missing
-from rpm_jax.priors import Posterior, Prior
+from rpm_jax.priors import Posterior, Prior, sum_over_sites
 
 
 class ImportanceEstimate(NamedTuple):
@@ -190,7 +190,7 @@ def log_importance_weights_at(
     if mask is not None:
         terms = jnp.where(mask, terms, 0)
     change = jnp.sum(terms, axis=-2) - potentials.dot(statistics)
-    return posterior.log_normalizer + jnp.sum(change, axis=-1)
+    return sum_over_sites(posterior, change)
 
 
 def estimate_log_likelihood(log_ratios: Array) -> ImportanceEstimate:

@@ -8,7 +8,7 @@ from jax import Array
 from rpm_jax.expfam import ExponentialFamily
 from rpm_jax.normalizers import as_components, log_tilted_mixture
 from rpm_jax.objectives._checks import check_component_shapes, check_shapes, reference_sites
-from rpm_jax.priors import Posterior, Prior
+from rpm_jax.priors import Posterior, Prior, sum_over_sites
 
 
 def inner_bound(
@@ -121,7 +121,7 @@ def inner_bound_at(
     """
     marginals = posterior.sites if marginals is None else marginals
     mean = marginals.mean_parameters()
-    negative_divergence = jnp.sum(-potentials.dot(mean), axis=-1) + posterior.log_normalizer
+    negative_divergence = -potentials.dot(mean)
     marginals = marginals[..., None, :]
     mean = tuple(
         jnp.expand_dims(m, -1 - rank - 1) for m, rank in zip(mean, sites.natural_ranks.values(), strict=True)
@@ -140,7 +140,7 @@ def inner_bound_at(
     terms = factors.dot(mean) + log_scale - expected_log_mixture
     if mask is not None:
         terms = jnp.where(mask, terms, 0)
-    return negative_divergence + jnp.sum(terms, axis=(-2, -1))
+    return sum_over_sites(posterior, negative_divergence + jnp.sum(terms, axis=-2))
 
 
 def conjugate_potentials(factors: Any, sites: Any) -> Any:

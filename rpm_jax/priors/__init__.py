@@ -7,7 +7,15 @@ Classes are priors; functions in lower case make specifications of priors with l
 """
 
 from rpm_jax.priors import kernels
-from rpm_jax.priors._base import Posterior, Prior, PriorSpec, RelativePrior, SitePosterior
+from rpm_jax.priors._base import (
+    Posterior,
+    Prior,
+    PriorSpec,
+    RelativePrior,
+    SitePosterior,
+    divergence_from_prior,
+    sum_over_sites,
+)
 from rpm_jax.priors._fixed import Fixed, as_spec, fixed
 from rpm_jax.priors._gaussian_process import GaussianProcess, GaussianProcessPosterior
 from rpm_jax.priors._gaussian_process_spec import (
@@ -52,11 +60,13 @@ __all__ = [
     "TransitionCounts",
     "as_spec",
     "dirichlet_topics",
+    "divergence_from_prior",
     "fixed",
     "gaussian_process",
     "hidden_markov",
     "joint_gaussian_process",
     "kernels",
     "static",
+    "sum_over_sites",
     "tridiagonal_gaussian_process",
 ]
