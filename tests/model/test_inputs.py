@@ -7,6 +7,7 @@ import pytest
 from support import bound, feed_bound, feed_state, init, recognise, two_views
 
 import rpm_jax as rpm
+from rpm_jax._jit import jit
 from rpm_jax._record import record
 from rpm_jax.expfam import Categorical, DiagonalGaussian, pytree_dataclass
 
@@ -128,28 +129,86 @@ def test_objective_takes_the_reference(params, masked):
         rpm.objectives.inner_bound(prior.prior, own.natural, own.natural, **masks)
 
 
+@pytree_dataclass
+class EachItsOwn:
+    """A categorical site with logits of its own for each datum."""
+
+    natural: Categorical
+
+    def sites(self):
+        return self.natural
+
+    def condition(self, potentials):
+        sites = self.natural + potentials
+        gain = sites.log_partition() - self.natural.log_partition()
+        return rpm.priors.SitePosterior(gain.sum(-1), sites)
+
+
 def test_exact_likelihood_takes_the_reference():
     """Categorical sites with a prior of each datum: Σ_k p(k|n) ∏_j f_j/F_j."""
     rng = np.random.default_rng(0)
     logits, factors = rng.normal(size=(5, 1, 3)), Categorical(rng.normal(size=(5, 2, 1, 3)))
-
-    @pytree_dataclass
-    class EachItsOwn:
-        natural: Categorical
-
-        def sites(self):
-            return self.natural
-
-        def condition(self, potentials):
-            sites = self.natural + potentials
-            gain = sites.log_partition() - self.natural.log_partition()
-            return rpm.priors.SitePosterior(gain.sum(-1), sites)
-
     prior = rpm.priors.RelativePrior(EachItsOwn(Categorical(logits)), Categorical(np.zeros((1, 3))))
     got = rpm.objectives.exact_log_likelihood(prior, factors, factors)
     f = factors.probabilities[:, :, 0]
     ratios = np.prod(f / f.mean(0), axis=1)
     np.testing.assert_allclose(got, np.log(np.sum(jax.nn.softmax(logits[:, 0]) * ratios, -1)), rtol=1e-10)
+
+
+@record
+class Chosen:
+    """State 0, 1 or 2 as the input says, or one of them with known probabilities."""
+
+    def init(self, key, inputs):
+        del key, inputs
+        return {"logits": jnp.log(jnp.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], MIXED]) + 1e-30)}
+
+    def apply(self, params, inputs):
+        return EachItsOwn(Categorical(params["logits"][inputs["choice"].astype(int)][:, None]))
+
+    def reference(self, params):
+        return Categorical(jnp.zeros((1, 3)) * params["logits"][:1, :3])
+
+
+MIXED = [0.5, 0.3, 0.2]
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        rpm.RPM(Chosen(), rpm.factors.per_view(rpm.networks.MLP((3,)))),
+        rpm.JointRPM(Chosen(), rpm.networks.concatenated(rpm.networks.MLP((3,)))),
+        rpm.LocalLatentRPM(Chosen(), rpm.factors.per_view(rpm.networks.MLP((3,))), num_local_states=2),
+    ],
+    ids=["RPM", "JointRPM", "LocalLatentRPM"],
+)
+def test_likelihoods_are_linear_in_the_prior_of_each_datum(model):
+    """p(X) = Σ_k π_k p(X|k), each by the inputs, while the mixtures F_j stay as they are."""
+
+    def data(choice):
+        return rpm.as_data(VIEWS, inputs={"choice": np.full(SIZE, choice)})
+
+    own = init(model, KEY, data(0))
+    each = jnp.stack([bound(model, own, data(k).all(), data(k)) for k in range(3)])
+    assert np.abs(each[0] - each[1]).max() > 0.01
+    expected = jax.nn.logsumexp(each + jnp.log(jnp.array(MIXED))[:, None], axis=0)
+    np.testing.assert_allclose(bound(model, own, data(3).all(), data(3)), expected, rtol=1e-10)
+
+
+@pytest.mark.parametrize("feed", [rpm.feeds.queue(12), rpm.feeds.random_subset(3)], ids=str)
+def test_em_with_feeds(params, feed):
+    """Where the batch is all data, so that F_j is the same: values and gradients of EM with all data."""
+
+    @jit
+    def slope(params, feed, state):
+        def value(params):
+            return rpm.model.em_terms(MODEL, params, DATA.all(), DATA, feed, state)[0].bound.mean()
+
+        return jax.value_and_grad(value)(params)
+
+    expected = slope(params, rpm.feeds.full(), ())
+    got = slope(params, feed, feed_state(MODEL, params, DATA, feed))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12), got, expected)
 
 
 @pytest.mark.parametrize("feed", [rpm.feeds.minibatch(), rpm.feeds.queue(12), rpm.feeds.random_subset(3)])
