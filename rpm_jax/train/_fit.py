@@ -124,8 +124,11 @@ def fit(
         outcome = Runner(model, prepared(model, data), watched, options, {}).run(key)
         return Fit(model, outcome.params, data, *outcome[1:])
     mesh = check_mesh(mesh)
-    placed, spread = spread_data(data if jax.process_count() > 1 else prepared(model, data), mesh)
-    outcome = Runner(model, placed, watched, options, {}, spread=spread).run(replicate(key, mesh))
+    whole = None if jax.process_count() > 1 else prepared(model, data)
+    placed, spread = spread_data(data if whole is None else whole, mesh)
+    outcome = Runner(model, placed, watched, options, {}, spread=spread, whole=whole).run(
+        replicate(key, mesh)
+    )
     params = jax.tree.map(jnp.asarray, jax.device_get(outcome.params))
     return Fit(model, params, data, *outcome[1:])
 

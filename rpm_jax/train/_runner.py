@@ -61,6 +61,8 @@ class Runner(NamedTuple):
     hyperparameters: dict[str, Array]
     seeds: Seeds | None = None
     spread: Spread | None = None
+    whole: Data | None = None
+    """Spread data in one place, where one process has all of them."""
 
     @property
     def size(self) -> int:
@@ -238,9 +240,11 @@ class Runner(NamedTuple):
 
     def _find_not_finite(self, course: Course, bound: np.ndarray, place: np.ndarray) -> str | None:
         """What is not finite at the last parameters, of the first run where something is not."""
-        if self.spread is not None:
-            return None
         params, data = course.last, self.data
+        if self.spread is not None:
+            if self.whole is None:
+                return None
+            params, data = jax.device_get(params), self.whole
         if self.seeds is not None:
             bad = np.isnan(course.history.train[..., -1]) | ~np.isfinite(bound) | (place > 0)
             seed = int(np.argmax(bad))

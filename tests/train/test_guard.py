@@ -242,6 +242,13 @@ def test_initial_parameters_that_are_not_finite():
 # What is not finite.
 
 
+def test_what_is_not_finite_of_data_on_a_mesh():
+    """Named as without one."""
+    texts = [fit(make(0.5), **mesh).history.warnings for mesh in ({}, {"mesh": jax.make_mesh((1,), ("a",))})]
+    assert "first those of view 0, site 0, datum 0" in texts[1][0]
+    assert texts[0] == texts[1]
+
+
 def test_find_not_finite():
     model = rpm.RPM(PRIOR, rpm.factors.per_view(Fragile(1.0, 0.5), standardise=False))
     views = (np.full((4, 1), 0.1), np.array([[0.2], [0.3], [0.9], [0.8]]))
