@@ -36,6 +36,7 @@ from rpm_jax.normalizers import Block
 from rpm_jax.objectives import free_energy_at, inner_bound_at, log_ratios_at
 from rpm_jax.posteriors import PosteriorStrategy
 from rpm_jax.priors import Prior, as_spec
+from rpm_jax.sequences import warn_of_few_components
 
 BATCH_SIZE = 32
 EXACT_BATCH_SIZE = 256
@@ -138,15 +139,18 @@ class RPM:
             data: Data that are not traced.
 
         Warns:
-            RuntimeWarning: Of views that are constant, and of columns whose scale outliers rule.
+            RuntimeWarning: Of views that are constant, of columns whose scale outliers rule, and of sites at
+                which few data have a view.
         """
         sites = initial_sites(self.prior)
         num_sites = sites.batch_shape[0]
         warn_of_views(data, num_sites)
+        mask = site_mask(data.views, data.mask, num_sites)
+        if not self.pooled:
+            warn_of_few_components(data, mask)
         sitewise = getattr(self.factors, "is_sitewise", None)
         if num_sites > 1 and not (sitewise is not None and sitewise(data.views, sites)):
             return data
-        mask = site_mask(data.views, data.mask, num_sites)
         return data._replace(distinct=distinct_values(data.views, num_sites, mask, data.log_weights))
 
     def default_batch_size(self, data: Data) -> int:
