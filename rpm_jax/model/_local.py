@@ -12,7 +12,7 @@ from rpm_jax._record import record
 from rpm_jax.data import Batch, Data, as_data, has_missing_cells
 from rpm_jax.expfam import Categorical
 from rpm_jax.factors import NetworkFactors
-from rpm_jax.feeds import Feed, Held, Lazy, Queue, Source, Subset, full, minibatch
+from rpm_jax.feeds import Feed, Held, Lazy, Queue, RandomSites, Source, Subset, full, minibatch
 from rpm_jax.model._blocks import recognise_in_blocks
 from rpm_jax.model._parts import (
     categorical_spec,
@@ -123,7 +123,7 @@ class LocalLatentRPM:
     def accepts(self, feed: Feed, data: Data) -> None:
         """Raise for a queue or a subset: α is normalised over components, which have no other weights."""
         del data
-        if isinstance(feed, Queue | Subset):
+        if isinstance(feed, Queue | Subset | RandomSites):
             raise TypeError(
                 "components: a LocalLatentRPM normalises the weights α over its components, so these must be "
                 f"all data or the minibatch (rpm_jax.feeds.full(), minibatch()), got {feed!r}"

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 from jax import Array
 
 from rpm_jax.expfam import ExponentialFamily
+from rpm_jax.normalizers import OwnShare
 
 
 class Factors(NamedTuple):
@@ -36,12 +37,14 @@ class Components(NamedTuple):
         log_scale: h_jt^m of unnormalised factors, shape (N, J, T), or None.
         log_weights: log w_m, shape (N,), or None for uniform weights.
         mask: Boolean (N, J, T), False for missing components, or None.
+        own: What each datum's own factor weighs, where components were drawn at random; else None.
     """
 
     natural: Any
     log_scale: Array | None
     log_weights: Array | None
     mask: Array | None
+    own: OwnShare | None = None
 
 
 class Mixture(NamedTuple):
