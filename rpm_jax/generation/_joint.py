@@ -12,7 +12,7 @@ from rpm_jax.normalizers import log_component_weights
 
 def component_log_joint(sites: Any, components: Components, latents: Array) -> Array:
     """Log w + ⟨η, t(z)⟩ + h, shape (..., N, J, T); `sites` say which statistics t has."""
-    natural, log_scale, log_weights, mask = components[:4]
+    natural, log_scale, log_weights, mask = components
     statistics = tuple(
         jnp.expand_dims(t, (-rank - 2, -rank - 3))
         for t, rank in zip(sites.sufficient_statistics(latents), natural.natural_ranks.values(), strict=True)

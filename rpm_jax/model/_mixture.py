@@ -32,9 +32,7 @@ def mixture_of_source(model: Any, params: dict[str, Any], source: Source) -> Mix
         devices, source = source.devices, source.source
     if isinstance(source, Held):
         mixture = _mixture_of_factors(model, source.factors, source.log_weights, devices)
-        if source.own is None or mixture.components is None:
-            return mixture
-        return mixture._replace(components=mixture.components._replace(own=source.own))
+        return mixture._replace(own=source.own)
     return _mixture_of_data(model, params, source, devices)
 
 

@@ -46,7 +46,7 @@ def pool_components(components: Components, *, are_final: bool = False) -> Compo
         components: At T sites.
         are_final: As for `pool_weights`.
     """
-    natural, log_scale, log_weights, mask = components[:4]
+    natural, log_scale, log_weights, mask = components
     size, num_views, num_sites = natural.batch_shape
     natural = natural.moveaxis(2, 1).reshape((size * num_sites, num_views, 1))
     log_scale = None if log_scale is None else _pool(log_scale)

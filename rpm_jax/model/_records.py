@@ -37,14 +37,12 @@ class Components(NamedTuple):
         log_scale: h_jt^m of unnormalised factors, shape (N, J, T), or None.
         log_weights: log w_m, shape (N,), or None for uniform weights.
         mask: Boolean (N, J, T), False for missing components, or None.
-        own: What each datum's own factor weighs, where components were drawn at random; else None.
     """
 
     natural: Any
     log_scale: Array | None
     log_weights: Array | None
     mask: Array | None
-    own: OwnShare | None = None
 
 
 class Mixture(NamedTuple):
@@ -53,10 +51,12 @@ class Mixture(NamedTuple):
     Attributes:
         components: Their components, or None where no strategy needs them.
         log_values: log F_jt at every state, natural parameters of batch shape (J, T), or None.
+        own: What each datum's own factor weighs, where components were drawn at random; else None.
     """
 
     components: Components | None
     log_values: Any
+    own: OwnShare | None = None
 
     @property
     def is_streamed(self) -> bool:

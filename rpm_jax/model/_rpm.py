@@ -384,7 +384,7 @@ class RPM:
             mask=own.mask,
             mixture_mask=components.mask,
             marginals=inferred.marginals,
-            own=None if components.own is None else components.own.first(own.natural.batch_shape[0]),
+            own=None if mixture.own is None else mixture.own.first(own.natural.batch_shape[0]),
         )
         return Terms(bound, divergence)
 

@@ -76,32 +76,31 @@ def test_mixtures_are_unbiased(weighted):
     seen = own.recognise(params, whole.all())
     tilts = DiagonalGaussian(rng.normal(size=(size, 2, sites, 1)), -rng.random((size, 2, sites, 1)))
 
-    def integral(components):
+    def integral(mixture):
+        components = mixture.components
         values = rpm.normalizers.log_tilted_mixture(
             rpm.normalizers.as_components(components.natural),
             tilts,
             mask=components.mask,
             log_weights=components.log_weights,
         )
-        if components.own is None:
+        if mixture.own is None:
             return jnp.exp(values)
         log_own = (seen.natural + tilts).log_partition() - seen.natural.log_partition()
-        return jnp.exp(with_own_component(values, log_own, components.own))
+        return jnp.exp(with_own_component(values, log_own, mixture.own))
 
     def draw(key):
         rows = feeds.with_weights_among_themselves(whole.all(), whole)
         source, _ = feed.source((key, ()), seen, rows, whole, None)
-        components = own.mixture(params, source).components
+        mixture = own.mixture(params, source)
         # Means are over draws that hold some other component.
-        return integral(components), (components.own.drawn.sum((0, 2)) > 0)[None, :, None] & (
-            components.own.drawn < 1
-        )
+        return integral(mixture), (mixture.own.drawn.sum((0, 2)) > 0)[None, :, None] & (mixture.own.drawn < 1)
 
     values, known = jax.jit(jax.vmap(draw))(jax.random.split(KEY, 4000))
     number = known.sum(0)
     mean = jnp.sum(jnp.where(known, values, 0), 0) / number
     error = jnp.sqrt(jnp.sum(jnp.where(known, (values - mean) ** 2, 0), 0)) / number
-    exact = integral(own.mixture(params, feeds.Lazy(whole)).components)
+    exact = integral(own.mixture(params, feeds.Lazy(whole)))
     assert np.all(np.abs(mean - exact)[mask] < 4.5 * error[mask] + 1e-12)
     assert np.all(number[mask] > 2000)
 
