@@ -36,7 +36,9 @@ CHAIN = defaults_of(rpm.priors.hidden_markov)
 class Data:
     """Walks through a maze."""
 
-    num_sequences: int = option(WALKS["num_sequences"], "N, walks to fit.", alias="-N", least=2)
+    num_sequences: int = option(
+        WALKS["num_sequences"], "N, walks to fit; 1 for one long one.", alias="-N", least=1
+    )
     num_held_out: int = option(50, "Walks that are held out.", least=1)
     sequence_length: int = option(WALKS["num_steps"], "T, time steps of a walk.", alias="-T", least=2)
     walls: Path | None = option(

@@ -25,12 +25,14 @@ from rpm_jax import (
     outputs,
     posteriors,
     priors,
+    sequences,
     train,
 )
 from rpm_jax._record import record
 from rpm_jax.data import Batch, Data, as_data
 from rpm_jax.incomplete import Incomplete
 from rpm_jax.model import RPM, Fitted, ImplicitRPM, JointRPM, LocalLatentRPM, bound
+from rpm_jax.sequences import from_sequences, on_common_times, unpad, windows
 from rpm_jax.train import EarlyStopping, WarmStart, fit, fit_seeds
 
 __version__ = "0.1.0"
@@ -58,6 +60,7 @@ __all__ = [
     "feeds",
     "fit",
     "fit_seeds",
+    "from_sequences",
     "generation",
     "inference",
     "marginals",
@@ -65,9 +68,13 @@ __all__ = [
     "networks",
     "normalizers",
     "objectives",
+    "on_common_times",
     "outputs",
     "posteriors",
     "priors",
     "record",
+    "sequences",
     "train",
+    "unpad",
+    "windows",
 ]

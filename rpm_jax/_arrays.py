@@ -19,6 +19,9 @@ LARGEST = 0.25
 ROWS_LOOKED_AT = 100
 """From so many rows it is guessed whether a cast loses digits, before a column is looked at as a whole."""
 
+FROM_SEQUENCES = "rpm_jax.from_sequences([sequence, ...])"
+"""What takes data of unequal lengths, for messages."""
+
 MOST_LOST = 1e-3
 """Of a column's standard deviation: a cast may round numbers by this much without a warning."""
 
@@ -56,7 +59,7 @@ def to_numpy(name: str, value: Any) -> np.ndarray:
             raise ValueError(f"{name} can not be made an array: {error}") from error
         raise ValueError(
             f"{name} must be a rectangular array, got a ragged {type(value).__name__} with an inhomogeneous "
-            "shape; pad every datum to the longest and pass a mask that is False where there is only padding"
+            f"shape; for sequences of unequal lengths pass {FROM_SEQUENCES}, which pads and masks them"
         ) from None
     if array.dtype.kind == "O":
         array = _from_objects(name, array)
@@ -123,7 +126,7 @@ def _from_objects(name: str, array: np.ndarray) -> np.ndarray:
                 f"{name} must be an array of real numbers, got dtype object that holds the "
                 f"{type(item).__name__} {str(item)[:40]!r}; "
                 + (
-                    "pad data of different lengths to the longest and pass a mask"
+                    f"for sequences of unequal lengths pass {FROM_SEQUENCES}"
                     if hasattr(item, "__len__") and not isinstance(item, str | bytes)
                     else "turn names into numbers, such as one-hot vectors"
                 )

@@ -9,6 +9,7 @@ import numpy as np
 from jax import Array
 
 from rpm_jax._arrays import (
+    FROM_SEQUENCES,
     as_floating,
     beyond_range,
     in_range,
@@ -38,6 +39,8 @@ class Data(NamedTuple):
             (`Model.prepare`); None where they are not known, or not few.
         inputs: What the prior of each datum depends on (actions, times, a context): a pytree of arrays whose
             first axis is N, or None.
+        lengths: How many sites of each datum there are before padding, integers (N,), where
+            `rpm_jax.from_sequences` padded them; None: T of all.
     """
 
     views: tuple[View, ...]
@@ -45,6 +48,7 @@ class Data(NamedTuple):
     log_weights: Array | None = None
     distinct: DistinctValues | None = None
     inputs: Any = None
+    lengths: Array | None = None
 
     @property
     def size(self) -> int:
@@ -155,13 +159,15 @@ def as_data(
         log_weights = views.log_weights if log_weights is None else log_weights
         inputs = views.inputs if inputs is None else inputs
         data = as_data(views.views, mask, log_weights, inputs, missing=missing, name=name)
-        return data._replace(distinct=distinct)
+        return data._replace(distinct=distinct, lengths=views.lengths)
     _require_views(name, views)
     given = [_Given.of(f"{name}[{j}]", view) for j, view in enumerate(views)]
     sizes = [view.values.shape[0] for view in given]
     if len(set(sizes)) > 1:
+        alike = len({view.values.shape[1:] for view in given}) == 1
         raise ValueError(
             f"all {name} must have the same number N of data on their first axis, got N = {sizes}"
+            + (f"; if {name} are sequences of unequal lengths, pass {FROM_SEQUENCES}" if alike else "")
         )
     size = sizes[0]
     if size == 0:

@@ -19,7 +19,7 @@ LAYERS = [
     {"normalizers"},
     {"objectives"},
     {"marginals"},
-    {"data", "distinct", "incomplete"},
+    {"data", "distinct", "incomplete", "sequences"},
     {"networks", "outputs"},
     {"factors", "posteriors"},
     {"auxiliaries"},

@@ -109,6 +109,7 @@ EXAMPLES = {
     marginals.Completed: lambda: marginals.as_marginal(marginals.Completed(CONSTANT)),
     feeds.Full: feeds.full,
     feeds.Minibatch: feeds.minibatch,
+    feeds.RandomSites: lambda: feeds.random_sites(8, feeds.random_subset(2)),
     feeds.Queue: lambda: feeds.queue(np.int64(512)),
     feeds.Subset: lambda: feeds.random_subset(64),
     train.Adam: lambda: train.Adam({"networks": 1, "prior": np.float32(0.5)}, "constant"),

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 from jax import Array
 
 from rpm_jax.data import Batch, Data
-from rpm_jax.normalizers import DeviceAxis
+from rpm_jax.normalizers import DeviceAxis, OwnShare
 
 
 class Held(NamedTuple):
@@ -15,11 +15,14 @@ class Held(NamedTuple):
         factors: What the model recognised in n rows of data.
         log_weights: Their log-weights in F_j, shape (n,) or (n, J, T), Σ w = 1; None: uniform.
         rows: The rows themselves, or None where they are no longer at hand.
+        own: What each datum's own factor weighs, where the factors were drawn at random from more than a
+            batch can hold; None where the batch's own are among them with their weights.
     """
 
     factors: Any
     log_weights: Array | None = None
     rows: Batch | None = None
+    own: OwnShare | None = None
 
 
 class Lazy(NamedTuple):

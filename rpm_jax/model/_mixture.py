@@ -31,7 +31,8 @@ def mixture_of_source(model: Any, params: dict[str, Any], source: Source) -> Mix
     if isinstance(source, Spread):
         devices, source = source.devices, source.source
     if isinstance(source, Held):
-        return _mixture_of_factors(model, source.factors, source.log_weights, devices)
+        mixture = _mixture_of_factors(model, source.factors, source.log_weights, devices)
+        return mixture._replace(own=source.own)
     return _mixture_of_data(model, params, source, devices)
 
 

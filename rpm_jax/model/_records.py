@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 from jax import Array
 
 from rpm_jax.expfam import ExponentialFamily
+from rpm_jax.normalizers import OwnShare
 
 
 class Factors(NamedTuple):
@@ -50,10 +51,12 @@ class Mixture(NamedTuple):
     Attributes:
         components: Their components, or None where no strategy needs them.
         log_values: log F_jt at every state, natural parameters of batch shape (J, T), or None.
+        own: What each datum's own factor weighs, where components were drawn at random; else None.
     """
 
     components: Components | None
     log_values: Any
+    own: OwnShare | None = None
 
     @property
     def is_streamed(self) -> bool:

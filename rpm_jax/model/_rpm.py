@@ -1,5 +1,6 @@
 """The recognition-parametrised model: which parts, and the one bound."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -9,13 +10,13 @@ import jax.numpy as jnp
 from jax import Array
 
 from rpm_jax import auxiliaries, posteriors
-from rpm_jax._checks import is_concrete, require_boolean
+from rpm_jax._checks import caller_level, is_concrete, require_boolean
 from rpm_jax._record import record
 from rpm_jax.auxiliaries import AuxiliaryStrategy
 from rpm_jax.data import Batch, Data, as_data, warn_of_views
 from rpm_jax.distinct import distinct_values
 from rpm_jax.factors import FactorSpec, natural_parameters
-from rpm_jax.feeds import Feed, Held, Source, full, minibatch
+from rpm_jax.feeds import Feed, Held, Source, full, minibatch, random_sites, random_subset
 from rpm_jax.incomplete import accepts_missing, as_taken_by, fill_means, mark_missing, site_mask
 from rpm_jax.model._blocks import recognise_in_blocks
 from rpm_jax.model._mixture import mixture_of_source
@@ -36,6 +37,7 @@ from rpm_jax.normalizers import Block
 from rpm_jax.objectives import free_energy_at, inner_bound_at, log_ratios_at
 from rpm_jax.posteriors import PosteriorStrategy
 from rpm_jax.priors import Prior, as_spec, divergence_from_prior
+from rpm_jax.sequences import warn_of_few_components
 
 BATCH_SIZE = 32
 EXACT_BATCH_SIZE = 256
@@ -43,6 +45,12 @@ EXACT_BATCH_SIZE = 256
 
 MOST_BATCHES = 4
 """Up to this many minibatches, F_j is over all data where a model has exact likelihoods."""
+
+MOST_POOLED_TERMS = 2**24
+"""Up to this many terms a view in a step, pooled mixtures have all components."""
+
+POOLED_SITES = 1024
+"""How many are drawn otherwise."""
 
 
 @record
@@ -138,15 +146,18 @@ class RPM:
             data: Data that are not traced.
 
         Warns:
-            RuntimeWarning: Of views that are constant, and of columns whose scale outliers rule.
+            RuntimeWarning: Of views that are constant, of columns whose scale outliers rule, and of sites at
+                which few data have a view.
         """
         sites = initial_sites(self.prior)
         num_sites = sites.batch_shape[0]
         warn_of_views(data, num_sites)
+        mask = site_mask(data.views, data.mask, num_sites)
+        if not self.pooled:
+            warn_of_few_components(data, mask)
         sitewise = getattr(self.factors, "is_sitewise", None)
         if num_sites > 1 and not (sitewise is not None and sitewise(data.views, sites)):
             return data
-        mask = site_mask(data.views, data.mask, num_sites)
         return data._replace(distinct=distinct_values(data.views, num_sites, mask, data.log_weights))
 
     def default_batch_size(self, data: Data) -> int:
@@ -155,14 +166,44 @@ class RPM:
         return EXACT_BATCH_SIZE if initial_sites(self.prior).one_hot else BATCH_SIZE
 
     def default_feed(self, data: Data, batch_size: int) -> Feed:
-        """All data; the minibatch where likelihoods are exact and there are more than 4 minibatches."""
+        """All data; the minibatch where likelihoods are exact and there are more than 4 minibatches.
+
+        Where pooled mixtures would have more than 2²⁴ terms a view in a step, which is B·T·N·T, it is 1024
+        pairs of a datum and a site, drawn from the batch and as many other data.
+
+        Warns:
+            RuntimeWarning: Where components are drawn.
+        """
         few_values = data.distinct is not None
-        exact = initial_sites(self.prior).one_hot
-        return minibatch() if exact and data.size > MOST_BATCHES * batch_size and not few_values else full()
+        sites = initial_sites(self.prior)
+        if sites.one_hot:
+            return minibatch() if data.size > MOST_BATCHES * batch_size and not few_values else full()
+        num_sites = sites.batch_shape[0]
+        num_terms = batch_size * num_sites**2 * data.size
+        if not self.pooled or few_values or num_terms <= MOST_POOLED_TERMS:
+            return full()
+        shown = minibatch() if batch_size >= data.size else random_subset(batch_size)
+        feed = random_sites(POOLED_SITES, shown)
+        warnings.warn(
+            f"pooled F_j over all N·T = {data.size}·{num_sites} components would have {num_terms:.1g} terms "
+            f"a view in every step, more than {MOST_POOLED_TERMS:.1g}: {POOLED_SITES} of them are drawn for "
+            f"each step, components={feed!r}; components=rpm_jax.feeds.full() takes all",
+            RuntimeWarning,
+            stacklevel=caller_level(),
+        )
+        return feed
 
     def accepts(self, feed: Feed, data: Data) -> None:
-        """Raise where nothing can be learned: F_j of one component equals f_j."""
-        del feed
+        """Raise where F_j has one component, which is f_j, and for feeds of sites that are not pooled."""
+        if getattr(feed, "pools_sites", False) and (not self.pooled or self.uses_log_mixture):
+            raise ValueError(
+                f"components: {feed!r} draws sites for pooled mixtures that are bounded, "
+                + (
+                    "but sums over finitely many states cost no more than the factors; leave components out"
+                    if self.uses_log_mixture
+                    else "and this model has pooled=False; take rpm_jax.feeds.random_subset(size)"
+                )
+            )
         components = data.size * (initial_sites(self.prior).batch_shape[0] if self.pooled else 1)
         if components < 2:
             raise ValueError(
@@ -343,6 +384,7 @@ class RPM:
             mask=own.mask,
             mixture_mask=components.mask,
             marginals=inferred.marginals,
+            own=None if mixture.own is None else mixture.own.first(own.natural.batch_shape[0]),
         )
         return Terms(bound, divergence)
 

@@ -3,6 +3,7 @@
 from rpm_jax.normalizers._combinations import MOST_COMBINATIONS, all_combinations, random_combinations
 from rpm_jax.normalizers._components import ArrayComponents, Block, Components, as_components
 from rpm_jax.normalizers._devices import DeviceAxis, SpreadComponents
+from rpm_jax.normalizers._own import OwnShare, with_own_component
 from rpm_jax.normalizers._plain import log_component_weights, log_tilted_mixture_plain
 from rpm_jax.normalizers._points import log_mixture_at
 from rpm_jax.normalizers._rows import (
@@ -24,6 +25,7 @@ __all__ = [
     "Block",
     "Components",
     "DeviceAxis",
+    "OwnShare",
     "SpreadComponents",
     "all_combinations",
     "as_components",
@@ -42,4 +44,5 @@ __all__ = [
     "repeat_rows",
     "slice_rows",
     "take_rows",
+    "with_own_component",
 ]

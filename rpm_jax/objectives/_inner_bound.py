@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from rpm_jax.expfam import ExponentialFamily
-from rpm_jax.normalizers import as_components, log_tilted_mixture
+from rpm_jax.normalizers import OwnShare, as_components, log_tilted_mixture, with_own_component
 from rpm_jax.objectives._checks import check_component_shapes, check_shapes, reference_sites
 from rpm_jax.priors import Posterior, Prior, sum_over_sites
 
@@ -97,6 +97,7 @@ def inner_bound_at(
     mask: Array | None = None,
     mixture_mask: Array | None = None,
     marginals: Any = None,
+    own: OwnShare | None = None,
 ) -> Array:
     """`inner_bound` at a posterior that has been computed already.
 
@@ -115,6 +116,7 @@ def inner_bound_at(
         marginals: q(z_t) to use instead of `posterior.sites`, batch shape (..., T). With `posterior.sites`
             under `stop_gradient` and λ stopped too, the derivative is that of an M-step: ∇ log_normalizer at
             fixed λ is E_q[∇ log p(Z)].
+        own: What each datum's own factor weighs in F, where the components are others drawn at random.
 
     Returns:
         In nats, shape (...).
@@ -135,8 +137,10 @@ def inner_bound_at(
     log_tilted = log_tilted_mixture(
         as_components(mixture, mixture_log_scale), tilts, log_weights=log_weights, mask=mixture_mask
     )
-    expected_log_mixture = log_tilted + (marginals - tilts).dot(mean) - marginals.log_partition()
     log_scale = -factors.log_partition() if log_scale is None else log_scale
+    if own is not None:
+        log_tilted = with_own_component(log_tilted, (factors + tilts).log_partition() + log_scale, own)
+    expected_log_mixture = log_tilted + (marginals - tilts).dot(mean) - marginals.log_partition()
     terms = factors.dot(mean) + log_scale - expected_log_mixture
     if mask is not None:
         terms = jnp.where(mask, terms, 0)

@@ -136,6 +136,7 @@ def spread_data(data: Data, mesh: Mesh) -> tuple[Data, Spread]:
         log_weights=None if log_weights is None else _fill_up(log_weights, missing, constant_values=-np.inf),
         distinct=None,
         inputs=jax.tree.map(lambda leaf: _fill_up(leaf, missing, mode="edge"), data.inputs),
+        lengths=None if data.lengths is None else _fill_up(data.lengths, missing, mode="edge"),
     )
     spread = Spread(mesh, layout)
     sharding = NamedSharding(mesh, PartitionSpec(spread.name))
