@@ -26,8 +26,9 @@ class DampedOscillation:
 
         k = exp(−d/ℓ) (cos ωd + sin(ωd)/(ωℓ)),   ω = 2π/p,   d = |x − y|
 
-    It is the oscillator f'' + (2/ℓ) f' + ω_0² f = noise, ω_0² = ω² + ℓ⁻², of quality ω_0 ℓ/2 > ½ (the "SHO" of
-    celerite and tinygp); with a long period, `Matern(1.5, √3 ℓ)`. `Matern(0.5) * Cosine(p)` is alike, but rough.
+    It is the oscillator f'' + (2/ℓ) f' + ω_0² f = noise, ω_0² = ω² + ℓ⁻², of quality ω_0 ℓ/2 > ½, which
+    others call "SHO". With a long period it is `Matern(1.5, √3 ℓ)`; `Matern(0.5) * Cosine(p)` is alike, but
+    rough.
 
     Attributes:
         period: Initial p > 0.
