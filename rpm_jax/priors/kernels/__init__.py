@@ -14,7 +14,7 @@ from rpm_jax.priors.kernels._cosine import Cosine
 from rpm_jax.priors.kernels._damped_oscillation import DampedOscillation
 from rpm_jax.priors.kernels._named import as_kernel
 from rpm_jax.priors.kernels._periodic import Periodic
-from rpm_jax.priors.kernels._states import MarkovForm, form_of, num_states
+from rpm_jax.priors.kernels._states import MarkovForm, form_of, num_states, require_form
 from rpm_jax.priors.kernels._stationary import RBF, Matern, RationalQuadratic, rbf_from_bandwidth
 from rpm_jax.priors.kernels._white import White
 
@@ -39,4 +39,5 @@ __all__ = [
     "num_states",
     "on",
     "rbf_from_bandwidth",
+    "require_form",
 ]
