@@ -13,9 +13,13 @@ from rpm_jax.expfam import DiagonalGaussian
 from rpm_jax.priors._base import check_potentials
 from rpm_jax.priors._covariance_factor import factor_conditioned, factor_covariance
 from rpm_jax.priors._gaussian_process import GaussianProcess
+from rpm_jax.priors.chains import GaussianChain, smooth
 from rpm_jax.priors.chains import _scalar_sites as scalars
 from rpm_jax.priors.chains import _small as small
 from rpm_jax.priors.kernels import MarkovForm
+
+MOST_STATES = 4
+"""Beyond, elementwise operations are too many to compile, and chains of matrices are taken."""
 
 
 @pytree_dataclass
@@ -32,20 +36,26 @@ class MarkovGaussianProcess:
         states: P_t, the states' covariances at each time, shape (..., K, T, S, S).
         transition: A, shape (..., K, T − 1, S, S).
         noise: Q, shape (..., K, T − 1, S, S).
+        parallel: Whether sites are computed by an associative scan, in O(log T) steps of more work, or one
+            after the other; None: the latter on CPUs.
     """
 
     mean: Array
     states: Array
     transition: Array
     noise: Array
+    parallel: bool | None = static_field(default=None)
 
     @classmethod
-    def from_forms(cls, mean: Array, forms: MarkovForm) -> "MarkovGaussianProcess":
+    def from_forms(
+        cls, mean: Array, forms: MarkovForm, parallel: bool | None = None
+    ) -> "MarkovGaussianProcess":
         """The process of kernels' Markov forms.
 
         Args:
             mean: Shape (K, T), or (..., K, T).
             forms: Arrays with axes (..., K) before their own.
+            parallel: As in the class.
 
         Raises:
             ValueError: Where the first entry of an observation h is 0.
@@ -57,7 +67,7 @@ class MarkovGaussianProcess:
             )
         forms = observed_first(forms)
         mean = jnp.broadcast_to(mean, forms.covariance.shape[:-2])
-        return cls(mean, forms.covariance, forms.transition, forms.noise)
+        return cls(mean, forms.covariance, forms.transition, forms.noise, parallel)
 
     @property
     def num_sites(self) -> int:
@@ -233,6 +243,37 @@ def _packed_first(array: Array) -> Array:
 
 @jax.jit
 def _smooth(prior: MarkovGaussianProcess, potentials: DiagonalGaussian) -> tuple[Array, Array, Array]:
+    by_numbers = prior.parallel is False or (prior.parallel is None and jax.default_backend() == "cpu")
+    if by_numbers and prior.states.shape[-1] <= MOST_STATES:
+        return _smooth_numbers(prior, potentials)
+    return _smooth_matrices(prior, potentials)
+
+
+def _smooth_matrices(
+    prior: MarkovGaussianProcess, potentials: DiagonalGaussian
+) -> tuple[Array, Array, Array]:
+    """By the recursions of chains of any size, which may be parallel."""
+    linear, evidence = transpose(potentials.eta1), -2.0 * transpose(potentials.eta2)
+    size = prior.states.shape[-1]
+    zero = jnp.zeros((1, size), linear.dtype)
+    chain = GaussianChain(zero[0], prior.states[..., 0, :, :], prior.transition, zero, prior.noise)
+    smoothed = smooth(
+        chain,
+        (linear - evidence * prior.mean)[..., None],
+        evidence[..., None, None],
+        jnp.eye(1, size, dtype=linear.dtype),
+        parallel=prior.parallel,
+    )
+    offset = jnp.sum(prior.mean * (linear - 0.5 * evidence * prior.mean), axis=-1)
+    return (
+        jnp.sum(offset + smoothed.log_normalizer, axis=-1),
+        transpose(prior.mean + smoothed.mean[..., 0]),
+        transpose(smoothed.covariance[..., 0, 0]),
+    )
+
+
+def _smooth_numbers(prior: MarkovGaussianProcess, potentials: DiagonalGaussian) -> tuple[Array, Array, Array]:
+    """Site by site, by elementwise operations."""
     linear, evidence = _sites_first(potentials.eta1), -2.0 * _sites_first(potentials.eta2)
     evidence = jnp.where(evidence < 0, jnp.nan, evidence)
     mean = _sites_first(transpose(prior.mean))

@@ -72,6 +72,14 @@ def test_against_dense(name):
     np.testing.assert_allclose(got[4], total, rtol=1e-10)
 
 
+def test_by_chains_of_matrices():
+    """What accelerators take, and kernels of many states."""
+    markov, params = process(KERNELS["oscillation"], solvers.markov())
+    parallel, _ = process(KERNELS["oscillation"], solvers.markov(parallel=True))
+    got, expected = evaluate(parallel, params, potentials()), evaluate(markov, params, potentials())
+    chex.assert_trees_all_close(got, expected, rtol=1e-9, atol=1e-9)
+
+
 def test_dense_covariances_when_asked_for():
     dense, params = process(KERNELS["matern12 and white"], solvers.dense(), "constant")
     markov, _ = process(KERNELS["matern12 and white"], solvers.markov(), "constant")
@@ -229,3 +237,28 @@ def test_the_faster_solver_is_chosen_and_printed():
 def test_errors(build, error, message):
     with pytest.raises(error, match=re.escape(message)):
         build()
+
+
+@pytest.mark.parametrize(("a", "b"), [(0.4, -1.0), (-2.0, 0.7), (0.3, 0.0), (1.0, -300.0)])
+def test_tridiagonal_process_against_dense(a, b):
+    """The same numbers and gradients as by inverting its precision, also where that is nearly singular."""
+    spec = priors.tridiagonal_gaussian_process(SITES, num_latents=LATENTS, log_diagonal=a, coupling=b)
+
+    def by_precision(params):
+        neighbours = jnp.eye(SITES, k=1) + jnp.eye(SITES, k=-1)
+        off = 0.5 * jnp.tanh(params["coupling"])[:, None, None] * neighbours
+        precision = jnp.exp(params["log_diagonal"])[:, None, None] * (jnp.eye(SITES) + off)
+        return priors.GaussianProcess.from_precision(jnp.zeros((LATENTS, SITES)), precision)
+
+    def value(build, params, given):
+        posterior = build(params).condition(given)
+        total = jnp.sum(posterior.log_normalizer) + jnp.sum(jnp.sin(posterior.mean))
+        return total + jnp.sum(posterior.standard_deviation), (posterior.sites, build(params).sites())
+
+    got, expected = (
+        jax.jit(jax.value_and_grad(lambda *x, build=build: value(build, *x), (0, 1), has_aux=True))(
+            spec.init(KEY), potentials()
+        )
+        for build in (spec.apply, by_precision)
+    )
+    chex.assert_trees_all_close(got, expected, rtol=1e-9, atol=1e-10)

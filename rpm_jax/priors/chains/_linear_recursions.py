@@ -1,6 +1,8 @@
 """Linear recursions of small vectors and symmetric matrices, whose derivatives are such recursions again."""
 
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -86,7 +88,7 @@ def _congruent(transition: Array, x: Array) -> Array:
     return small.packed(small.congruent(small.matrix(transition), small.symmetric(x)))
 
 
-def _scan(step: object, reverse: bool, start: Array, given: tuple[Array, Array]) -> Array:
+def _scan(step: Callable[..., Any], reverse: bool, start: Array, given: tuple[Array, Array]) -> Array:
     """All states, the start among them."""
     start = jnp.broadcast_to(start, jnp.broadcast_shapes(start.shape, given[1].shape[1:]))
     _, rest = lax.scan(step, start, given, reverse=reverse)

@@ -1,8 +1,8 @@
 """Algebra of matrices of a few rows, whose entries are arrays: elementwise operations that a compiler fuses.
 
 Vectors are lists of S arrays, matrices lists of their S rows. As arrays they have their entries on the first
-axis: vectors (S, ...), matrices (S², ...), and symmetric ones, of which what is below the diagonal is left out,
-row by row, (S (S + 1)/2, ...).
+axis: vectors (S, ...), matrices (S², ...), and symmetric ones without what is below the diagonal, row by row,
+(S (S + 1)/2, ...).
 """
 
 import math

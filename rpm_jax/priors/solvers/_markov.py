@@ -5,6 +5,7 @@ from typing import Any
 import jax
 from jax import Array
 
+from rpm_jax._checks import require_boolean
 from rpm_jax._record import record
 from rpm_jax.priors._markov_gaussian_process import MarkovGaussianProcess
 from rpm_jax.priors.kernels import Kernel, form_of, require_form
@@ -12,7 +13,18 @@ from rpm_jax.priors.kernels import Kernel, form_of, require_form
 
 @record
 class Markov:
-    """The kernel's states, filtered and smoothed: O(T), for kernels in time that have a Markov form."""
+    """The kernel's states, filtered and smoothed: O(T), for kernels in time that have a Markov form.
+
+    Attributes:
+        parallel: Whether by an associative scan over the sites, or one after the other; None: by device.
+    """
+
+    parallel: bool | None = None
+
+    def __post_init__(self) -> None:
+        """Check what was given."""
+        if self.parallel is not None:
+            require_boolean("markov: parallel", self.parallel)
 
     def check(self, kernel: Kernel, num_dimensions: int) -> None:
         """Raise `ValueError` for a kernel without Markov form, or locations (T, D)."""
@@ -29,13 +41,18 @@ class Markov:
         def form(params: Any) -> Any:
             return form_of(kernel, params, times)
 
-        return MarkovGaussianProcess.from_forms(mean, jax.vmap(form, axis_size=mean.shape[0])(params))
+        forms = jax.vmap(form, axis_size=mean.shape[0])(params)
+        return MarkovGaussianProcess.from_forms(mean, forms, self.parallel)
 
 
-def markov() -> Markov:
+def markov(parallel: bool | None = None) -> Markov:
     """Take the kernel's Markov form, O(T).
 
     `Matern`, `Cosine`, `DampedOscillation` and `White` have one, and sums, products and multiples of kernels
     that have; a kernel of your own where it is a `kernels.MarkovKernel`.
+
+    Args:
+        parallel: Whether by an associative scan over the sites, in O(log T) steps of more work, or one after
+            the other; None: the latter on CPUs.
     """
-    return Markov()
+    return Markov(parallel)
