@@ -141,13 +141,11 @@ def _(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
     def change(
         covariance: Array, transition: Array, evidence: Array, transition_dot: Array, evidence_dot: Array
     ) -> tuple[Array, Array]:
-        covariance, transition = small.symmetric(covariance), small.matrix(transition)
-        moved = small.doubled_product(
-            small.matrix(transition_dot), _filtered(covariance, evidence), transition
-        )
-        gain = small.apply(transition, _gain(covariance, evidence))
+        predicted, rows = small.symmetric(covariance), small.matrix(transition)
+        moved = small.doubled_product(small.matrix(transition_dot), _filtered(predicted, evidence), rows)
+        gain = small.apply(rows, _gain(predicted, evidence))
         source = small.add(moved, small.outer(gain, -evidence_dot))
-        return small.flat(_closed(transition, covariance, evidence)), small.packed(source)
+        return small.flat(_closed(rows, predicted, evidence)), small.packed(source)
 
     closed, sources = jax.vmap(change)(
         predicted[:-1], transition, evidence[:-1], transition_dot, evidence_dot[:-1]

@@ -9,7 +9,7 @@ from rpm_jax.priors.solvers._markov import Markov
 
 CROSSOVER = {1: 40, 2: 50, 3: 80}
 """From how many sites on a chain of 1, 2, 3 states is faster than dense covariances; measured on a CPU by
-`python -m benchmarks.processes`. More states are taken to need as many sites more."""
+`python -m benchmarks.gaussian_processes`. More states are taken to need as many sites more."""
 
 
 def default(kernel: Kernel, num_sites: int, num_dimensions: int) -> Solver:
