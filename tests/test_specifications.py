@@ -33,7 +33,7 @@ from rpm_jax import (
 )
 from rpm_jax._record import is_record
 from rpm_jax.expfam import Categorical, DiagonalGaussian
-from rpm_jax.priors import kernels
+from rpm_jax.priors import kernels, solvers
 
 NORMAL = DiagonalGaussian(np.zeros(2), np.full(2, -0.5))
 TIMES = np.linspace(0.0, 1.0, 4)
@@ -64,10 +64,17 @@ EXAMPLES = {
     priors.RelativePrior: lambda: priors.RelativePrior(priors.Static(NORMAL), priors.Static(NORMAL).sites()),
     priors.Independent: lambda: priors.Independent(NORMAL, 3),
     priors.GaussianProcess: lambda: priors.GaussianProcess.from_covariance(np.zeros(2), np.eye(2)),
+    priors.MarkovGaussianProcess: lambda: priors.MarkovGaussianProcess(
+        np.zeros((1, 2)), np.ones((1, 2, 1, 1)), np.zeros((1, 1, 1, 1)), np.ones((1, 1, 1, 1))
+    ),
+    solvers.Dense: solvers.dense,
+    solvers.Markov: solvers.markov,
     priors.HiddenMarkov: lambda: priors.HiddenMarkov(np.zeros(2), np.zeros((2, 2)), 3),
     priors.DirichletCategorical: lambda: priors.DirichletCategorical(np.ones(3), 4),
     kernels.RBF: lambda: kernels.RBF([0.5, 1], fixed=["lengthscale"]),
     kernels.Matern: lambda: kernels.Matern(1.5, np.float32(0.5)),
+    kernels.Cosine: lambda: kernels.Cosine(24, fixed=["period"]),
+    kernels.DampedOscillation: lambda: kernels.DampedOscillation(24),
     kernels.Periodic: lambda: kernels.Periodic(24),
     kernels.RationalQuadratic: lambda: kernels.RationalQuadratic(0.3),
     kernels.White: lambda: kernels.White(0.1),
@@ -155,10 +162,12 @@ def implicit():
 
 NO_SPECIFICATIONS = {
     priors.GaussianProcessPosterior,
+    priors.MarkovGaussianProcessPosterior,
     priors.HiddenMarkovPosterior,
     priors.DirichletCategoricalPosterior,
     priors.SitePosterior,
     priors.TransitionCounts,
+    kernels.MarkovForm,
     factors.Recognition,
     copulas.Probabilities,
     feeds.Held,
@@ -184,6 +193,7 @@ NO_SPECIFICATIONS = {
 MODULES = (
     priors,
     kernels,
+    solvers,
     networks,
     factors,
     outputs,
@@ -275,6 +285,7 @@ def test_specifications_are_legible():
         "LearnableGaussianProcess(\n"
         "  times=float32[4],\n"
         "  kernel=Sum(kernels=(RBF(lengthscale=0.1), White(variance=0.1))),\n"
+        "  solver=Dense(),\n"
         ")"
     )
     assert repr(factors.per_view(MLP, 10)) == (

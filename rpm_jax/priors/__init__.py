@@ -6,7 +6,7 @@ Classes are priors; functions in lower case make specifications of priors with l
 (`init(key) -> params`, `apply(params) -> prior`), records named `Learnable...` or `Fixed`.
 """
 
-from rpm_jax.priors import kernels
+from rpm_jax.priors import kernels, solvers
 from rpm_jax.priors._base import (
     Posterior,
     Prior,
@@ -27,6 +27,7 @@ from rpm_jax.priors._gaussian_process_spec import (
 from rpm_jax.priors._hidden_markov import HiddenMarkov, HiddenMarkovPosterior, TransitionCounts
 from rpm_jax.priors._hidden_markov_spec import LearnableHiddenMarkov, hidden_markov
 from rpm_jax.priors._independent import Independent
+from rpm_jax.priors._markov_gaussian_process import MarkovGaussianProcess, MarkovGaussianProcessPosterior
 from rpm_jax.priors._static import Static
 from rpm_jax.priors._static_spec import LearnableStatic, static
 from rpm_jax.priors._topics import DirichletCategorical, DirichletCategoricalPosterior
@@ -51,6 +52,8 @@ __all__ = [
     "LearnableJointGaussianProcess",
     "LearnableStatic",
     "LearnableTridiagonalGaussianProcess",
+    "MarkovGaussianProcess",
+    "MarkovGaussianProcessPosterior",
     "Posterior",
     "Prior",
     "PriorSpec",
@@ -66,6 +69,7 @@ __all__ = [
     "hidden_markov",
     "joint_gaussian_process",
     "kernels",
+    "solvers",
     "static",
     "sum_over_sites",
     "tridiagonal_gaussian_process",

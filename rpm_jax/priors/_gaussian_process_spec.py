@@ -10,12 +10,12 @@ from rpm_jax._checks import require_choice, require_positive_integer
 from rpm_jax._linalg import inverse_and_log_determinant
 from rpm_jax._record import record
 from rpm_jax.expfam import Gaussian
-from rpm_jax.priors._base import PriorSpec
+from rpm_jax.priors._base import Prior, PriorSpec
 from rpm_jax.priors._fixed import learned_or_fixed
-from rpm_jax.priors._gaussian_process import GaussianProcess
 from rpm_jax.priors._static import Static
 from rpm_jax.priors._times import as_locations
 from rpm_jax.priors.kernels import Kernel, as_kernel
+from rpm_jax.priors.solvers import Solver, as_solver, default
 
 
 @record
@@ -27,12 +27,14 @@ class LearnableGaussianProcess:
         kernel: Of all K, each with hyperparameters of its own.
         num_latents: K.
         mean: "zero", "constant" or "free".
+        solver: Of `rpm_jax.priors.solvers`; where it is None it becomes the faster one.
     """
 
     times: Array
     kernel: Kernel
     num_latents: int = 1
     mean: str = "zero"
+    solver: Solver | None = None
 
     def __post_init__(self) -> None:
         """Check all of them; times become those since the first."""
@@ -40,6 +42,10 @@ class LearnableGaussianProcess:
         object.__setattr__(self, "kernel", as_kernel(self.kernel))
         require_positive_integer("num_latents", self.num_latents)
         require_choice("mean", self.mean, ("zero", "constant", "free"))
+        num_dimensions = sum(self.times.shape[1:])
+        if self.solver is None:
+            object.__setattr__(self, "solver", default(self.kernel, self.times.shape[0], num_dimensions))
+        as_solver(self.solver).check(self.kernel, num_dimensions)
 
     def init(self, key: Array) -> dict:
         """The kernel's hyperparameters for each latent, and the mean if it is learned."""
@@ -57,15 +63,11 @@ class LearnableGaussianProcess:
             params["mean"] = jnp.zeros((self.num_latents, size), self.times.dtype)
         return params
 
-    def apply(self, params: Any) -> GaussianProcess:
+    def apply(self, params: Any) -> Prior:
         """The process with these parameters."""
-        covariance = jax.vmap(self.kernel.covariance, in_axes=(0, None), axis_size=self.num_latents)(
-            params["kernel"], self.times
-        )
         shape = (self.num_latents, self.times.shape[0])
-        return GaussianProcess(
-            jnp.broadcast_to(params.get("mean", jnp.zeros((), self.times.dtype)), shape), covariance
-        )
+        mean = jnp.broadcast_to(params.get("mean", jnp.zeros((), self.times.dtype)), shape)
+        return as_solver(self.solver).prior(self.kernel, params["kernel"], self.times, mean)
 
 
 def gaussian_process(
@@ -74,6 +76,7 @@ def gaussian_process(
     *,
     num_latents: int = 1,
     mean: str = "zero",
+    solver: Solver | None = None,
     learnable: bool = True,
 ) -> PriorSpec:
     """Independent Gaussian processes over times, or over locations in space or space-time, without jitter.
@@ -86,17 +89,19 @@ def gaussian_process(
             `rpm_jax.priors.kernels`, such as `RBF(lengthscale=0.1)`.
         num_latents: K, the number of independent latents per site.
         mean: "zero", or learned: "constant" over time, or "free".
+        solver: `solvers.dense()`, O(T³), or `solvers.markov()`, O(T), for kernels that have a Markov form;
+            None: the faster one for this kernel and T, which is shown when the specification is printed.
         learnable: Whether the hyperparameters (and the mean) are learned.
 
     Returns:
-        A specification of a `GaussianProcess`.
+        A specification of a `GaussianProcess` or a `MarkovGaussianProcess`, which are the same prior.
 
     Raises:
         TypeError: For times that are neither numbers nor dates, or something that is no kernel.
         ValueError: If times are not finite and strictly increasing, lose their steps in JAX's precision, or
-            for an unknown kernel or mean.
+            for an unknown kernel or mean, or a solver that cannot take the kernel.
     """
-    spec = LearnableGaussianProcess(times, as_kernel(kernel), num_latents, mean)
+    spec = LearnableGaussianProcess(times, as_kernel(kernel), num_latents, mean, solver)
     return learned_or_fixed(spec, learnable)
 
 

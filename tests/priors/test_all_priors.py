@@ -18,6 +18,7 @@ SPECS = {
     **{f"static {name}": priors.static(family) for name, family in FAMILIES.items()},
     "independent": priors.fixed(priors.Independent(FAMILIES["VonMises"], 4)),
     "rbf": priors.gaussian_process(TIMES, num_latents=2),
+    "matern32": priors.gaussian_process(TIMES, "matern32", num_latents=2, solver=priors.solvers.markov()),
     "tridiagonal": priors.tridiagonal_gaussian_process(4, num_latents=2),
     "joint": priors.joint_gaussian_process(TIMES),
     "hidden Markov": priors.hidden_markov(3, 4),
@@ -96,7 +97,8 @@ def test_static_is_conjugate(case):
     """log_normalizer = A(η0 + λ) − A(η0), and q = η0 + λ."""
     _, (posterior, *_, conditioned, normalizers) = case
     if not isinstance(posterior, priors.SitePosterior):
-        assert isinstance(posterior, priors.GaussianProcessPosterior | priors.HiddenMarkovPosterior)
+        chains = priors.MarkovGaussianProcessPosterior | priors.HiddenMarkovPosterior
+        assert isinstance(posterior, priors.GaussianProcessPosterior | chains)
         return
     np.testing.assert_allclose(posterior.log_normalizer, normalizers, rtol=1e-12, atol=1e-12)
     for got, expected in zip(posterior.sites.natural_parameters, conditioned.natural_parameters, strict=True):

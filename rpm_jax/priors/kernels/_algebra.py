@@ -13,6 +13,15 @@ from rpm_jax._record import record
 from rpm_jax.priors.kernels import _hyperparameters as hyperparameters
 from rpm_jax.priors.kernels._base import Kernel, check_kernel, is_kernel
 from rpm_jax.priors.kernels._hyperparameters import value_of
+from rpm_jax.priors.kernels._states import (
+    MarkovForm,
+    added,
+    combined_num_states,
+    form_of,
+    multiplied,
+    num_states,
+    scaled,
+)
 
 
 def add(first: Any, second: Any) -> Any:
@@ -80,6 +89,15 @@ class Sum:
         """Shape (T, S)."""
         return _combined(operator.add, self.kernels, params, x, y)
 
+    @property
+    def num_states(self) -> int | None:
+        """Those of all parts; None if one has no Markov form."""
+        return combined_num_states(operator.add, self.kernels)
+
+    def markov(self, params: Any, times: Array) -> MarkovForm:
+        """The states of all parts."""
+        return _combined_form(added, self.kernels, params, times)
+
     __add__ = add
     __radd__ = add_to
     __mul__ = __rmul__ = multiply
@@ -108,6 +126,15 @@ class Product:
         """Shape (T, S)."""
         return _combined(operator.mul, self.kernels, params, x, y)
 
+    @property
+    def num_states(self) -> int | None:
+        """The product of those of all parts; None if one has no Markov form."""
+        return combined_num_states(operator.mul, self.kernels)
+
+    def markov(self, params: Any, times: Array) -> MarkovForm:
+        """The Kronecker product of the states."""
+        return _combined_form(multiplied, self.kernels, params, times)
+
     __add__ = add
     __radd__ = add_to
     __mul__ = __rmul__ = multiply
@@ -123,6 +150,16 @@ def _combined(
 ) -> Array:
     covariances = [kernel.covariance(own, x, y) for kernel, own in zip(kernels, params, strict=True)]
     return functools.reduce(operation, covariances)
+
+
+def _combined_form(
+    operation: Callable[[MarkovForm, MarkovForm], MarkovForm],
+    kernels: tuple[Kernel, ...],
+    params: Any,
+    times: Array,
+) -> MarkovForm:
+    forms = [form_of(kernel, own, times) for kernel, own in zip(kernels, params, strict=True)]
+    return functools.reduce(operation, forms)
 
 
 @record
@@ -153,6 +190,16 @@ class Scaled:
         """Shape (T, S)."""
         variance = value_of("variance", params, self.variance, x)
         return variance * self.kernel.covariance(params["kernel"], x, y)
+
+    @property
+    def num_states(self) -> int | None:
+        """The kernel's."""
+        return num_states(self.kernel)
+
+    def markov(self, params: Any, times: Array) -> MarkovForm:
+        """The kernel's states, of σ² times the covariance."""
+        variance = value_of("variance", params, self.variance, times)
+        return scaled(form_of(self.kernel, params["kernel"], times), variance)
 
     __add__ = add
     __radd__ = add_to

@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from rpm_jax.priors.kernels._states import MarkovForm
+
 
 @runtime_checkable
 class Kernel(Protocol):
@@ -29,6 +31,25 @@ class Kernel(Protocol):
 
         Returns:
             Shape (T, S).
+        """
+        ...
+
+
+@runtime_checkable
+class MarkovKernel(Kernel, Protocol):
+    """A kernel whose processes in time may be Markov chains of a few states: O(T) in place of O(T³)."""
+
+    @property
+    def num_states(self) -> int | None:
+        """S; None where it has no such form, as sums have none with a part that has none."""
+        ...
+
+    def markov(self, params: Any, times: Array, /) -> MarkovForm:
+        """The chain at these times.
+
+        Args:
+            params: As from `init`.
+            times: Shape (T,), strictly increasing.
         """
         ...
 

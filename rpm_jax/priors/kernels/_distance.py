@@ -24,6 +24,21 @@ def differences(x: Array, y: Array | None) -> Array:
     return x[:, None] - y[None]
 
 
+def differences_in_time(kernel: str, x: Array, y: Array | None) -> Array:
+    """Differences x − y of all pairs of times, shape (T, S).
+
+    Raises:
+        ValueError: For locations in several dimensions.
+    """
+    difference = differences(x, y)
+    if difference.shape[-1] != 1:
+        raise ValueError(
+            f"{kernel}: a kernel in time, got locations in {difference.shape[-1]} dimensions; name the one "
+            f"of time by kernels.on({kernel}(...), 0)"
+        )
+    return difference[..., 0]
+
+
 def scaled_differences(x: Array, y: Array | None, rate: Array) -> Array:
     """|x − y| r by coordinate, shape (T, S, D); r = 1/ℓ a number or shape (D,).
 
@@ -37,6 +52,20 @@ def scaled_differences(x: Array, y: Array | None, rate: Array) -> Array:
             f"dimensions, got {rate.shape[0]}"
         )
     return jnp.minimum(difference * rate, FAR)
+
+
+def scaled_steps(times: Array, rate: Array) -> Array:
+    """(t_i+1 − t_i) r, shape (T − 1,).
+
+    Raises:
+        ValueError: For times of another shape than (T,), or several length scales.
+    """
+    if times.ndim != 1 or rate.shape not in ((), (1,)):
+        raise ValueError(
+            "a process in Markov form has times of shape (T,) and one length scale, got shapes "
+            f"{times.shape} and {rate.shape}"
+        )
+    return jnp.minimum(jnp.diff(times) * rate, FAR)
 
 
 def squared_distance(x: Array, y: Array | None, rate: Array) -> Array:

@@ -9,8 +9,10 @@ from jax import Array
 from rpm_jax._record import record
 from rpm_jax.priors.kernels import _hyperparameters as hyperparameters
 from rpm_jax.priors.kernels._algebra import add, add_to, multiply
-from rpm_jax.priors.kernels._distance import distance, squared_distance
+from rpm_jax.priors.kernels._distance import distance, scaled_steps, squared_distance
 from rpm_jax.priors.kernels._hyperparameters import Scale, initial_lengthscale, inverse_of, value_of
+from rpm_jax.priors.kernels._matern_states import matern_form
+from rpm_jax.priors.kernels._states import MarkovForm
 
 
 @record
@@ -97,6 +99,16 @@ class Matern:
         if self.order == 0.5:
             return decay
         return (1.0 + scaled + (scaled**2 / 3.0 if self.order == 2.5 else 0.0)) * decay
+
+    @property
+    def num_states(self) -> int:
+        """ν + ½."""
+        return int(self.order + 0.5)
+
+    def markov(self, params: Any, times: Array) -> MarkovForm:
+        """Its states are the process and its derivatives, in units of (ℓ/√(2ν))."""
+        rate = inverse_of("lengthscale", params, self.lengthscale, times)
+        return matern_form(self.num_states, math.sqrt(2 * self.order) * scaled_steps(times, rate))
 
     __add__ = add
     __radd__ = add_to

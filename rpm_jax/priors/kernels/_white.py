@@ -10,6 +10,7 @@ from rpm_jax.priors.kernels import _hyperparameters as hyperparameters
 from rpm_jax.priors.kernels._algebra import add, add_to, multiply
 from rpm_jax.priors.kernels._distance import differences
 from rpm_jax.priors.kernels._hyperparameters import value_of
+from rpm_jax.priors.kernels._states import MarkovForm, stationary
 
 
 @record
@@ -39,6 +40,18 @@ class White:
         """Shape (T, S)."""
         same = jnp.all(differences(x, y) == 0, axis=-1)
         return jnp.where(same, value_of("variance", params, self.variance, x), 0.0)
+
+    @property
+    def num_states(self) -> int:
+        """1."""
+        return 1
+
+    def markov(self, params: Any, times: Array) -> MarkovForm:
+        """One state that is drawn anew at every time: A = 0, Q = σ²."""
+        variance = value_of("variance", params, self.variance, times)
+        transition = jnp.zeros((times.shape[0] - 1, 1, 1), variance.dtype)
+        observation = jnp.ones(1, variance.dtype)
+        return stationary(variance.reshape(1, 1), transition, transition + variance, observation)
 
     __add__ = add
     __radd__ = add_to

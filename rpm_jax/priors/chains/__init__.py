@@ -1,0 +1,14 @@
+"""Linear-Gaussian chains of T steps, conditioned on Gaussian potentials in O(T).
+
+    z_1 ~ N(m, P),   z_t+1 = A_t z_t + b_t + ε_t,   ε_t ~ N(0, Q_t)
+    q(Z) ∝ p(Z) exp Σ_t [h_tᵀ H_t z_t − ½ z_tᵀ H_tᵀ W_t H_t z_t]
+
+Messages hold moments (m, P), potentials information (h, W): nothing but I + W H P Hᵀ is ever inverted. So P,
+Q and A may be singular, and so may W, which is zero where nothing was observed.
+"""
+
+from rpm_jax.priors.chains._chain import GaussianChain, marginals
+from rpm_jax.priors.chains._sample import sample, sample_chain
+from rpm_jax.priors.chains._smooth import Smoothed, smooth
+
+__all__ = ["GaussianChain", "Smoothed", "marginals", "sample", "sample_chain", "smooth"]

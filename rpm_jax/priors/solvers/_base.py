@@ -1,0 +1,33 @@
+"""What a solver is."""
+
+from typing import Any, Protocol, runtime_checkable
+
+from jax import Array
+
+from rpm_jax.priors._base import Prior
+from rpm_jax.priors.kernels import Kernel
+
+
+@runtime_checkable
+class Solver(Protocol):
+    """How a Gaussian process with a kernel is computed."""
+
+    def check(self, kernel: Kernel, num_dimensions: int, /) -> None:
+        """Raise `ValueError` for a kernel, or locations in several dimensions, that it cannot take.
+
+        Args:
+            kernel: Of the process.
+            num_dimensions: Of the locations: 0 for times (T,), D for locations (T, D).
+        """
+        ...
+
+    def prior(self, kernel: Kernel, params: Any, times: Array, mean: Array, /) -> Prior:
+        """The prior of K independent processes.
+
+        Args:
+            kernel: Of all of them.
+            params: Its hyperparameters, with an axis of K first.
+            times: Shape (T,), or locations (T, D).
+            mean: Shape (K, T).
+        """
+        ...

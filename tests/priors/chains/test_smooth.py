@@ -1,0 +1,150 @@
+"""Chains against the dense Gaussian over all T S numbers of a trajectory."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rpm_jax.priors import chains
+from rpm_jax.priors.chains import GaussianChain
+
+SIZES = [(1, 1, 1), (1, 3, 2), (2, 2, 1), (3, 4, 2), (5, 3, 5), (3, 4, None)]
+"""States S, sites T, observed numbers K, None for potentials of the states themselves."""
+
+
+def example(seed, size, num_sites, observed, batch=(), homogeneous=True, singular=False):
+    """A chain and potentials; `singular` ones have covariances and precisions of rank below S, some zero."""
+    rng = np.random.default_rng(seed)
+    number = size if observed is None else observed
+    steps = 1 if homogeneous else num_sites - 1
+
+    def covariance(*shape, rank):
+        factor = rng.normal(size=(*shape, rank)) / np.sqrt(shape[-1])
+        return factor @ np.swapaxes(factor, -1, -2)
+
+    rank = max(size - 1, 0) if singular else size + 1
+    chain = GaussianChain(
+        jnp.asarray(rng.normal(size=size)),
+        jnp.asarray(covariance(size, rank=rank)),
+        jnp.asarray(0.9 * rng.normal(size=(steps, size, size)) / np.sqrt(size)),
+        jnp.asarray(0.3 * rng.normal(size=(steps, size))),
+        jnp.asarray(covariance(steps, size, rank=rank)),
+    )
+    precision = 3.0 * covariance(*batch, num_sites, number, rank=1 if singular else number + 1)
+    if singular:
+        precision[..., ::2, :, :] = 0.0
+    emission = None if observed is None else jnp.asarray(rng.normal(size=(observed, size)))
+    return chain, jnp.asarray(rng.normal(size=(*batch, num_sites, number))), jnp.asarray(precision), emission
+
+
+def dense(chain, linear, precision, emission):
+    """The log-normaliser and all moments of one trajectory, from T S × T S matrices."""
+    num_sites, size = linear.shape[0], chain.state_size
+    steps = num_sites - 1
+    transition = jnp.broadcast_to(chain.transition, (steps, size, size))
+    bias = jnp.broadcast_to(chain.bias, (steps, size))
+    noise = jnp.broadcast_to(chain.noise, (steps, size, size))
+    # Z = mean + the sum over what was added at every step, moved along.
+    blocks, means = [], [chain.initial_mean]
+    sources = [chain.initial_covariance, *noise]
+    moved = jnp.eye(size)[None]
+    for t in range(num_sites):
+        if t:
+            means.append(transition[t - 1] @ means[-1] + bias[t - 1])
+            moved = jnp.concatenate([transition[t - 1] @ moved, jnp.eye(size)[None]])
+        blocks.append(jnp.concatenate([moved, jnp.zeros((num_sites - t - 1, size, size))]))
+    spread = jnp.stack(blocks)
+    joint = jnp.einsum("tiab,ibc,sidc->tasd", spread, jnp.stack(sources), spread)
+    mean, joint = jnp.concatenate(means), joint.reshape(num_sites * size, -1)
+    rows = jnp.eye(size) if emission is None else emission
+    rows = jnp.broadcast_to(rows, (num_sites, *rows.shape[-2:]))
+    weight = jax.scipy.linalg.block_diag(*(jnp.swapaxes(rows, 1, 2) @ precision @ rows))
+    force = jnp.einsum("tka,tk->ta", rows, linear).reshape(-1)
+    inner = jnp.eye(len(mean)) + joint @ weight
+    covariance = jnp.linalg.solve(inner, joint)
+    residual = force - weight @ mean
+    log_normalizer = (
+        mean @ force
+        - 0.5 * mean @ weight @ mean
+        + 0.5 * residual @ covariance @ residual
+        - 0.5 * jnp.linalg.slogdet(inner)[1]
+    )
+    blocks = covariance.reshape(num_sites, size, num_sites, size)
+    here = jnp.arange(num_sites)
+    return (
+        log_normalizer,
+        (mean + covariance @ residual).reshape(num_sites, size),
+        blocks[here, :, here],
+        blocks[here[:-1], :, here[1:]],
+        joint.reshape(blocks.shape)[here, :, here],
+        covariance,
+    )
+
+
+def smoothed_moments(chain, linear, precision, emission, parallel=None):
+    smoothed = chains.smooth(chain, linear, precision, emission, parallel=parallel)
+    return smoothed.log_normalizer, smoothed.mean, smoothed.covariance, smoothed.cross_covariance
+
+
+@pytest.mark.parametrize("singular", [False, True])
+@pytest.mark.parametrize(("size", "num_sites", "observed"), SIZES)
+def test_moments_and_gradients(size, num_sites, observed, singular):
+    """Log-normaliser, marginals, pairs; gradients of them all in both modes."""
+    arguments = example(size, size, num_sites, observed, homogeneous=not singular, singular=singular)
+    rng = np.random.default_rng(9)
+
+    def total(function, arguments):
+        chain, linear, precision, emission = arguments
+        # Of symmetric matrices only the symmetric part counts.
+        half = lambda x: 0.5 * (x + jnp.swapaxes(x, -1, -2))  # noqa: E731
+        chain = dataclasses.replace(
+            chain, initial_covariance=half(chain.initial_covariance), noise=half(chain.noise)
+        )
+        out = function(chain, linear, half(precision), emission)[:4]
+        return sum(jnp.sum(w * x) for w, x in zip(weights, out, strict=True)), out
+
+    weights = [rng.normal(size=x.shape) for x in jax.eval_shape(smoothed_moments, *arguments)]
+    got, expected = (
+        jax.jit(jax.value_and_grad(functools.partial(total, f), has_aux=True))(arguments)
+        for f in (smoothed_moments, dense)
+    )
+    for x, y in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(x, y, rtol=1e-9, atol=1e-9)
+    direction = jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape)), arguments)
+    _, tangent = jax.jvp(lambda a: total(smoothed_moments, a)[0], (arguments,), (direction,))
+    expected_tangent = sum(
+        jnp.sum(g * d) for g, d in zip(jax.tree.leaves(expected[1]), jax.tree.leaves(direction), strict=True)
+    )
+    np.testing.assert_allclose(tangent, expected_tangent, rtol=1e-9)
+
+
+def test_samples_have_the_joint_moments():
+    chain, linear, precision, emission = example(3, 3, 4, 2, batch=(2,), singular=True)
+    smoothed = chains.smooth(chain, linear, precision, emission)
+    number = 40_000
+    draws = jax.jit(functools.partial(chains.sample, shape=(number,)))(smoothed, jax.random.key(0))
+    assert draws.shape == (number, 2, 4, 3)
+    for b in range(2):
+        *_, covariance = dense(chain, linear[b], precision[b], emission)
+        flat = draws[:, b].reshape(number, -1)
+        spread = jnp.sqrt(jnp.diagonal(covariance))
+        error = (flat.mean(0) - smoothed.mean[b].reshape(-1)) * np.sqrt(number)
+        assert np.all(np.abs(error) < 5 * spread + 1e-7)
+        error = np.abs(jnp.cov(flat.T) - covariance) * np.sqrt(number / 2)
+        assert np.all(error < 5 * spread[:, None] * spread + 1e-7)
+    # Members of the batch are drawn independently of each other.
+    assert np.abs(np.corrcoef(draws[:, 0, 0, 0], draws[:, 1, 0, 0])[0, 1]) < 5 / np.sqrt(number)
+
+
+def test_marginals_of_a_chain_and_its_draws():
+    chain, *_ = example(4, 2, 5, None, homogeneous=False)
+    mean, covariance = chains.marginals(chain, 5)
+    zero = jnp.zeros((5, 2))
+    *_, expected, _ = dense(chain, zero, jnp.zeros((5, 2, 2)), None)
+    np.testing.assert_allclose(covariance, expected, rtol=1e-12)
+    draws = chains.sample_chain(chain, jax.random.key(1), (20_000,), 5)
+    np.testing.assert_allclose(draws.mean(0), mean, atol=0.06)
+    np.testing.assert_allclose(jnp.cov(draws[:, 4].T), covariance[4], atol=0.1)
