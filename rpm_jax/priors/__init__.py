@@ -7,7 +7,14 @@ Classes are priors; functions in lower case make specifications of priors with l
 """
 
 from rpm_jax.priors import kernels
-from rpm_jax.priors._base import Posterior, Prior, PriorSpec, RelativePrior, SitePosterior
+from rpm_jax.priors._base import (
+    Posterior,
+    Prior,
+    PriorSpec,
+    RelativePrior,
+    SitePosterior,
+    posterior_divergence,
+)
 from rpm_jax.priors._fixed import Fixed, as_spec, fixed
 from rpm_jax.priors._gaussian_process import GaussianProcess, GaussianProcessPosterior
 from rpm_jax.priors._gaussian_process_spec import (
@@ -19,6 +26,8 @@ from rpm_jax.priors._gaussian_process_spec import (
 from rpm_jax.priors._hidden_markov import HiddenMarkov, HiddenMarkovPosterior, TransitionCounts
 from rpm_jax.priors._hidden_markov_spec import LearnableHiddenMarkov, hidden_markov
 from rpm_jax.priors._independent import Independent
+from rpm_jax.priors._linear_gaussian import LinearGaussian, LinearGaussianPosterior
+from rpm_jax.priors._linear_gaussian_spec import LearnableLinearGaussian, linear_gaussian
 from rpm_jax.priors._static import Static
 from rpm_jax.priors._static_spec import LearnableStatic, static
 from rpm_jax.priors._topics import DirichletCategorical, DirichletCategoricalPosterior
@@ -41,8 +50,11 @@ __all__ = [
     "LearnableGaussianProcess",
     "LearnableHiddenMarkov",
     "LearnableJointGaussianProcess",
+    "LearnableLinearGaussian",
     "LearnableStatic",
     "LearnableTridiagonalGaussianProcess",
+    "LinearGaussian",
+    "LinearGaussianPosterior",
     "Posterior",
     "Prior",
     "PriorSpec",
@@ -57,6 +69,8 @@ __all__ = [
     "hidden_markov",
     "joint_gaussian_process",
     "kernels",
+    "linear_gaussian",
+    "posterior_divergence",
     "static",
     "tridiagonal_gaussian_process",
 ]
