@@ -27,6 +27,8 @@ from rpm_jax.priors._gaussian_process_spec import (
 from rpm_jax.priors._hidden_markov import HiddenMarkov, HiddenMarkovPosterior, TransitionCounts
 from rpm_jax.priors._hidden_markov_spec import LearnableHiddenMarkov, hidden_markov
 from rpm_jax.priors._independent import Independent
+from rpm_jax.priors._linear_gaussian import LinearGaussian, LinearGaussianPosterior
+from rpm_jax.priors._linear_gaussian_spec import LearnableLinearGaussian, linear_gaussian
 from rpm_jax.priors._markov_gaussian_process import MarkovGaussianProcess, MarkovGaussianProcessPosterior
 from rpm_jax.priors._static import Static
 from rpm_jax.priors._static_spec import LearnableStatic, static
@@ -50,8 +52,11 @@ __all__ = [
     "LearnableGaussianProcess",
     "LearnableHiddenMarkov",
     "LearnableJointGaussianProcess",
+    "LearnableLinearGaussian",
     "LearnableStatic",
     "LearnableTridiagonalGaussianProcess",
+    "LinearGaussian",
+    "LinearGaussianPosterior",
     "MarkovGaussianProcess",
     "MarkovGaussianProcessPosterior",
     "Posterior",
@@ -69,6 +74,7 @@ __all__ = [
     "hidden_markov",
     "joint_gaussian_process",
     "kernels",
+    "linear_gaussian",
     "solvers",
     "static",
     "sum_over_sites",

@@ -15,7 +15,7 @@ class Smoothed:
     """A chain conditioned on potentials.
 
     Attributes:
-        log_normalizer: log ∫ p(Z) exp Σ_t [h_tᵀ H_t z_t − ½ z_tᵀ H_tᵀ W_t H_t z_t] dZ, shape (...).
+        log_normalizers: What each site adds to the log-normaliser given those before it, shape (..., T).
         mean: E[z_t], shape (..., T, S).
         covariance: Cov[z_t], shape (..., T, S, S).
         filtered_covariance: Cov of z_t given the potentials up to t, shape (..., T, S, S).
@@ -27,7 +27,7 @@ class Smoothed:
         emission: H, shape (K, S) or (..., T, K, S), or None for the identity.
     """
 
-    log_normalizer: Array
+    log_normalizers: Array
     mean: Array
     covariance: Array
     filtered_covariance: Array
@@ -36,6 +36,11 @@ class Smoothed:
     linear: Array
     precision: Array
     emission: Array | None
+
+    @property
+    def log_normalizer(self) -> Array:
+        """Log ∫ p(Z) exp Σ_t [h_tᵀ H_t z_t − ½ z_tᵀ H_tᵀ W_t H_t z_t] dZ, shape (...)."""
+        return jnp.sum(self.log_normalizers, axis=-1)
 
     @property
     def cross_covariance(self) -> Array:
@@ -139,7 +144,7 @@ def smooth(
     _, earlier = lax.scan(backward_step, last_state, earlier_inputs, num_sites - 1, reverse=True)
     mean, covariance, hessian = (jnp.concatenate([y, x[None]]) for x, y in zip(last, earlier, strict=True))
     return Smoothed(
-        jnp.sum(messages.log_normalizer, axis=0),
+        jnp.moveaxis(messages.log_normalizer, 0, -1),
         jnp.moveaxis(mean, 0, -2),
         jnp.moveaxis(covariance, 0, -3),
         jnp.moveaxis(messages.covariance, 0, -3),
