@@ -8,13 +8,18 @@ import jaxlib
 import pytest
 from hypothesis import settings
 
-# Tests compile much and compute little: without XLA's costly optimisations, and with its older emitters, they
-# take half the time. RPM_JAX_OPTIMISED=1 compiles as users do; .ci/run has it for the numerically delicate.
+# Tests compile much and compute little: without XLA's costly optimisations, with its older emitters, and with
+# programs in one piece (whose parts would be compiled in parallel, but every core has a worker), they take
+# half the time. RPM_JAX_OPTIMISED=1 compiles as users do; .ci/run has it for the numerically delicate.
 if not os.environ.get("RPM_JAX_OPTIMISED"):
     jax.config.update("jax_disable_most_optimizations", True)
-    if jaxlib.version.__version_info__ < (0, 11):  # a later version may not know the flag, and would abort
-        flags = [os.environ.get("XLA_FLAGS", ""), "--xla_cpu_use_fusion_emitters=false"]
-        os.environ["XLA_FLAGS"] = " ".join(filter(None, flags))
+    if jaxlib.version.__version_info__ < (0, 11):  # a later version may not know the flags, and would abort
+        flags = ["--xla_cpu_use_fusion_emitters=false", "--xla_cpu_parallel_codegen_split_count=1"]
+        os.environ["XLA_FLAGS"] = " ".join(filter(None, [os.environ.get("XLA_FLAGS", ""), *flags]))
+
+# Programs do not say where in the source their operations come from, which takes time to write.
+jax.config.update("jax_include_full_tracebacks_in_locations", False)
+jax.config.update("jax_traceback_in_locations_limit", 0)
 
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(__file__).parents[1] / ".jax_cache"))

@@ -1,5 +1,7 @@
 """Examples that several tests share."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -72,6 +74,7 @@ SCALAR_FAMILIES = {
 """Members with one-dimensional values, each with an integration rule (points, weights)."""
 
 
+@functools.partial(jax.jit, static_argnums=2)
 def random_potentials(seed, sites, batch_shape, scale=1.0):
     """Valid random potentials of the family of `sites`, of batch shape `batch_shape`."""
     raw = jax.random.normal(jax.random.key(seed), (*batch_shape, sites.num_unconstrained))

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from support import two_views
+from support import bound, feed_bound, init, recognise, two_views
 from test_documentation import blocks
 
 import rpm_jax as rpm
@@ -26,7 +26,7 @@ def gaussian():
     prior = rpm.priors.static(expfam.DiagonalGaussian(np.zeros(1), -0.5 * np.ones(1)))
     model = rpm.RPM(prior, rpm.factors.per_view(rpm.networks.MLP((3,))))
     data = rpm.as_data(two_views(size=8))
-    return model, model.init(KEY, data), data
+    return model, init(model, KEY, data), data
 
 
 def test_each_takes_under_forty_lines():
@@ -41,11 +41,11 @@ def test_a_feed_gives_the_bound_over_its_components(gaussian):
     state = feed.init(KEY, None, data)
     batch = data.batch(np.array([1, 0]))
     for window in ([0, 1, 2], [3, 4, 5], [6, 7, 0]):
-        terms, state = rpm.model.batch_terms(model, params, batch, data, feed, state)
+        got, state = feed_bound(model, params, batch, data, feed, state)
         rows = np.array([1, 0, *window])
         some = rpm.as_data(tuple(view[rows] for view in data.views))
-        expected = rpm.bound(model, params, some.batch(np.arange(2)), some)
-        np.testing.assert_allclose(terms.bound, expected, rtol=1e-12)
+        expected = bound(model, params, some.batch(np.arange(2)), some)
+        np.testing.assert_allclose(got, expected, rtol=1e-12)
 
 
 def categorical(outliers):
@@ -57,8 +57,8 @@ def categorical(outliers):
 def test_a_model_kind_without_outliers_is_the_built_in_one():
     data = rpm.as_data(two_views(size=8))
     own, built_in = categorical(0.0)
-    params = built_in.init(KEY, data)
-    bounds = [rpm.model.bounds(model, params, data.all(), data) for model in (own, built_in)]
+    params = init(built_in, KEY, data)
+    bounds = [bound(model, params, data.all(), data) for model in (own, built_in)]
     np.testing.assert_allclose(*bounds, rtol=1e-12)
 
 
@@ -69,8 +69,8 @@ def test_a_model_kind_is_a_density():
     grid = rpm.as_data((data.views[0][first], data.views[1][second]))
     for outliers in (0.0, 0.3, 1.0):
         model, _ = categorical(outliers)
-        params = model.init(KEY, data)
-        ratios = np.exp(rpm.model.bounds(model, params, grid.all(), data))
+        params = init(model, KEY, data)
+        ratios = np.exp(bound(model, params, grid.all(), data))
         np.testing.assert_allclose(ratios.mean(), 1.0, rtol=1e-12)
         assert (np.ptp(ratios) < 1e-12) == (outliers == 1.0)
 
@@ -79,13 +79,13 @@ def test_a_prior_with_inputs_by_hand():
     inputs = np.random.default_rng(0).normal(size=(8, 1))
     data = rpm.as_data(two_views(size=8), inputs=inputs)
     model = rpm.RPM(PAGE["Regression"](), rpm.factors.per_view(rpm.networks.MLP((3,))))
-    params = model.init(KEY, data)
+    params = init(model, KEY, data)
     params["prior"]["weights"] = jnp.array([1.5])
     assert model.groups(params)["prior"] == {"weights": "prior", "statistics": "none"}
     sites = model.reference(params)
     np.testing.assert_allclose(sites.mean()[0, 0], 1.5 * inputs.mean(), rtol=1e-12)
     np.testing.assert_allclose(sites.variance()[0, 0], 1 + 1.5**2 * inputs.var(), rtol=1e-12)
-    own = model.recognise(params, data.all())
+    own = recognise(model, params, data.all())
     linear, quadratic = (leaf[:, 0, 0] for leaf in own.conjugate().natural_parameters)
     expected = (1.5 * inputs[:, 0] + linear) / (1.0 - 2.0 * quadratic)
     posterior = rpm.inference.posterior(rpm.Fitted(model, params, data))
@@ -104,15 +104,15 @@ def test_a_question_is_silent_of_missing_views(gaussian):
 def test_an_objective_weighs_the_divergence(gaussian):
     model, params, data = gaussian
     batch, moment = data.all(), rpm.train.Moment(KEY, jnp.zeros(()))
-    bound, divergence = rpm.model.batch_terms(model, params, batch, data, rpm.feeds.full(), ())[0]
+    value, divergence = rpm.model.batch_terms(model, params, batch, data, rpm.feeds.full(), ())[0]
     for nats, later in ((0.5 * divergence.mean(), 0.1), (2 * divergence.mean(), 0.0)):
         objective = PAGE["Capacity"](model, float(nats))
         memory = objective.init(KEY, params, data)
         loss, memory = objective.loss(params, batch, data, memory, moment)
-        np.testing.assert_allclose(loss, -bound.mean(), rtol=1e-12)
+        np.testing.assert_allclose(loss, -value.mean(), rtol=1e-12)
         np.testing.assert_allclose(memory[1], later)
         loss, _ = objective.loss(params, batch, data, memory, moment)
-        expected = -(bound - (np.exp(later) - 1.0) * divergence).mean()
+        expected = -(value - (np.exp(later) - 1.0) * divergence).mean()
         np.testing.assert_allclose(loss, expected, rtol=1e-12)
 
 
@@ -124,13 +124,13 @@ def test_factors_and_an_auxiliary_strategy_by_hand():
     prior = rpm.priors.gaussian_process(np.arange(3.0))
     factors = PAGE["Counts"]()
     model = rpm.RPM(prior, factors, auxiliary=PAGE["Between"]())
-    params = model.init(KEY, data)
-    own = model.recognise(params, data.all()).potentials.natural_parameters
+    params = init(model, KEY, data)
+    own = recognise(model, params, data.all()).potentials.natural_parameters
     np.testing.assert_allclose(own[0][0, :, :, 0], counts[:, 0])
     np.testing.assert_allclose(own[1][0, :, :, 0], -0.5 * counts[:, 0])
     params["auxiliary"]["logits"] = jnp.full(2, 50.0)
     default = rpm.RPM(prior, factors)
-    bounds = [rpm.bound(each, params, data.all(), data) for each in (model, default)]
+    bounds = [bound(each, params, data.all(), data) for each in (model, default)]
     np.testing.assert_allclose(*bounds, rtol=1e-12)
 
 

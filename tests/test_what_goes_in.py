@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import rpm_jax as rpm
+from rpm_jax._jit import jit
 from rpm_jax.expfam import Categorical, DiagonalGaussian
 from rpm_jax.networks import CNN, MLP, GraphNetwork, PointwiseMLP, stacked
 
@@ -72,34 +73,34 @@ def mask_of(views, num_sites):
     return mask
 
 
+@jit
+def _evaluate(model, data):
+    params = model.init(KEY, data)
+    return params, rpm.bound(model, params, data.all(), data)
+
+
 def evaluate(model, views, mask):
-    data = rpm.as_data(views, mask)
-
-    @jax.jit
-    def both(data):
-        params = model.init(KEY, data)
-        return params, rpm.bound(model, params, data.all(), data)
-
-    return both(data)
+    """Initial parameters, and the bound of every datum."""
+    return _evaluate(model, rpm.as_data(views, mask))
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_offsets_and_scales_change_nothing_under_a_mask(name):
-    model, views = MODELS[name]
-    num_sites = 1 if views is STATIC or views is IMAGES else 4
-    mask = mask_of(views, num_sites)
-    _, expected = evaluate(model, views, mask)
+@pytest.fixture(scope="module", params=MODELS)
+def evaluated(request):
+    """A model by its name, its views and mask, parameters and bounds."""
+    model, views = MODELS[request.param]
+    mask = mask_of(views, 1 if views is STATIC or views is IMAGES else 4)
+    return request.param, model, views, mask, *evaluate(model, views, mask)
+
+
+def test_offsets_and_scales_change_nothing_under_a_mask(evaluated):
+    _, model, views, mask, _, expected = evaluated
     _, got = evaluate(model, moved(views, model), mask)
     np.testing.assert_allclose(got, expected, rtol=1e-7, atol=1e-9)
     assert np.std(expected) > 1e-3
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_padding_by_missing_data_changes_nothing(name):
-    model, views = MODELS[name]
-    num_sites = 1 if views is STATIC or views is IMAGES else 4
-    mask = mask_of(views, num_sites)
-    params, expected = evaluate(model, views, mask)
+def test_padding_by_missing_data_changes_nothing(evaluated):
+    name, model, views, mask, params, expected = evaluated
     padded = tuple(np.concatenate([view, np.full((20, *view.shape[1:]), 1e4)]) for view in views)
     padding = np.zeros((20, *mask.shape[1:]), bool)
     own, got = evaluate(model, padded, np.concatenate([mask, padding]))

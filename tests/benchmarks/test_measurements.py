@@ -22,7 +22,6 @@ from benchmarks import (
 from benchmarks._operations import count_operations
 from benchmarks._torchrpm_cases import Case
 
-COMPILE_QUICKLY = True
 OTHER_FAMILIES = sorted({*_normalizer_worker.FAMILIES} - {"DiagonalGaussian"})
 MODULES = {
     "normalizer": normalizer,

@@ -13,7 +13,6 @@ from benchmarks import _torchrpm_parameters, _torchrpm_worker, torchrpm
 from benchmarks._processes import WorkerError
 from benchmarks._torchrpm_cases import CASES, Case
 
-COMPILE_QUICKLY = True
 ROOT = Path(__file__).parents[2]
 TINY = [
     Case("a", "temporal", "counts", 5, 3, 2, 10),

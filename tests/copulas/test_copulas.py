@@ -16,7 +16,6 @@ from rpm_jax.copulas import Clayton, Gaussian, Probabilities, Student, equicorre
 from rpm_jax.copulas._student_quantile import lower_quantile, lower_tail
 from rpm_jax.marginals import Exponential, Normal
 
-COMPILE_QUICKLY = True
 REFERENCE = pathlib.Path(__file__).parents[1] / "reference" / "torchrpm.npz"
 KEY = jax.random.key(0)
 THREE = np.array([[1.0, 0.6, -0.3], [0.6, 1.0, 0.1], [-0.3, 0.1, 1.0]])

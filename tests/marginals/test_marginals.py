@@ -8,7 +8,6 @@ from scipy import stats
 
 from rpm_jax.marginals import Completed, Exponential, Marginal, Normal, as_marginal, kernel_density
 
-COMPILE_QUICKLY = True
 KEY = jax.random.key(0)
 DATA = np.random.default_rng(0).normal(size=60) ** 3
 

@@ -50,7 +50,9 @@ def by_hand(model, params, batch, data):
     return jax.value_and_grad(value)(params)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if name == "amortized" else []) for name in MODELS]
+)
 def test_beta(name):
     model = MODELS[name]
     params = init(model, KEY, DATA)

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from cases.clusters import DATA, EVERYTHING, KEY, MODEL, PRIOR, STATES, VIEWS, clustered_views, initial
 from support import bound, init
 
 import rpm_jax as rpm
@@ -16,27 +17,8 @@ from rpm_jax.factors import Recognition, per_view
 from rpm_jax.model import _blocks
 from rpm_jax.networks import MLP, PointwiseMLP
 
-KEY = jax.random.key(0)
 REFERENCE = pathlib.Path(__file__).parents[1] / "reference"
-STATES = 3
-PRIOR = rpm.priors.static(Categorical(np.array([0.3, 0.0, -0.4])), learnable=True)
-
-
-def clustered_views(seed=0, size=12, num_views=2):
-    """Views of one of three states, with noise."""
-    rng = np.random.default_rng(seed)
-    z = rng.integers(0, STATES, size)
-    return tuple(
-        np.eye(STATES)[z] @ rng.normal(size=(STATES, 2)) + 0.1 * rng.normal(size=(size, 2))
-        for _ in range(num_views)
-    )
-
-
-VIEWS = clustered_views()
-DATA = rpm.as_data(VIEWS)
-EVERYTHING = DATA.batch(jnp.arange(DATA.size))
-MODEL = rpm.RPM(PRIOR, per_view(MLP((4,))))
-PARAMS = MODEL.init(KEY, DATA)
+PARAMS = initial()
 
 
 @record

@@ -20,7 +20,6 @@ from rpm_jax.objectives import (
 )
 from rpm_jax.train import ScoreMatching, SlicedScoreMatching
 
-COMPILE_QUICKLY = True
 KEY = jax.random.key(0)
 CORRELATION = 0.8
 

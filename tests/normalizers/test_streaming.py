@@ -191,7 +191,7 @@ def test_networks_under_vmap_over_parameters():
         )(params)
 
     got = jax.jit(jax.vmap(functools.partial(gradient, 2)))(stacked)
-    expected = jax.vmap(functools.partial(gradient, SIZE))(stacked)
+    expected = jax.jit(jax.vmap(functools.partial(gradient, SIZE)))(stacked)
     for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-13)
 

@@ -24,7 +24,7 @@ from rpm_jax.priors import DirichletCategorical, GaussianProcess, HiddenMarkov, 
 
 DATA, VIEWS = 4, 2
 KEY = jax.random.key(7)
-SLOW = ("Gaussian", "KnownCovarianceGaussian")
+SLOW = ("Beta", "Gaussian", "KnownCovarianceGaussian", "VonMises")
 CONTINUOUS = [
     pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else [])
     for name in SCALAR_FAMILIES
@@ -66,13 +66,7 @@ def sampled(prior, factors, num_samples):
     return estimate_log_likelihood(log_ratios), gap_from_weights(bound, log_ratios), few, divergence
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=pytest.mark.slow) if name in ("Beta", "VonMises") else name
-        for name in CONTINUOUS
-    ],
-)
+@pytest.mark.parametrize("name", CONTINUOUS)
 def test_bound_estimate_exact(name):
     """Inner bound ≤ estimate ≤ exact log w within 3 standard errors; many draws meet the exact value."""
     prior, factors, (log_w, expected, divergence) = case(name)

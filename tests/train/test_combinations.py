@@ -60,9 +60,9 @@ def climb(model, data):
     return bounds, slopes[0]
 
 
-# The default run has every posterior with every auxiliary strategy, and both kinds with all of them.
+# The default run has both kinds with every posterior and every auxiliary strategy; the other pairs are slow.
 COMBINATIONS = [
-    pytest.param(kind, posterior, auxiliary, marks=[] if (i + j + k) % 2 == 0 else pytest.mark.slow)
+    pytest.param(kind, posterior, auxiliary, marks=[] if (i + j + k) % 3 == 0 else pytest.mark.slow)
     for i, kind in enumerate(["static", "temporal"])
     for j, posterior in enumerate(["conjugate", "saturated", "amortized"])
     for k, auxiliary in enumerate(["posterior", "shifted", "shifted_network", "free", "free_network"])
