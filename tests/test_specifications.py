@@ -83,10 +83,12 @@ EXAMPLES = {
     networks.Conv: lambda: networks.Conv(3, (2, 2)),
     networks.Standardised: lambda: networks.standardised(nn.Sequential([nn.Dense(3), nn.relu, nn.Dense(2)])),
     networks.CombinedViews: lambda: networks.stacked(MLP),
+    factors.SharedPrecisionFactors: lambda: factors.per_view(MLP, precision="shared"),
     factors.NetworkFactors: lambda: factors.per_view([MLP, networks.MLP()], kind="scaled"),
     factors.LogPartitionFactors: lambda: factors.shared(
         MLP, 2, kind="unnormalised", log_partition=networks.InputConvex()
     ),
+    outputs.SharedPrecisionOutputs: lambda: outputs.SharedPrecisionOutputs(np.zeros((2, 1, 1))),
     outputs.SiteOutputs: outputs.SiteOutputs,
     outputs.DiagonalPrecision: outputs.DiagonalPrecision,
     posteriors.Conjugate: posteriors.conjugate,
