@@ -7,8 +7,12 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from rpm_jax._devices import for_this_device
 from rpm_jax.normalizers._components import ArrayComponents, Block, Components
 from rpm_jax.normalizers._points import log_mixture_at
+
+BLOCK_ELEMENTS = 2**18
+"""Numbers that a block of components and its pairs with tilts hold by default."""
 
 MOST_FOR_CENTRE = 64
 """How many components are looked at for a point in their midst."""
@@ -80,6 +84,9 @@ class SharedPrecision(NamedTuple):
         tilts = tilts.reshape((math.prod(shape), views, sites))
         statistics, constant, dispersion, centre = self.shared.in_deviations(tilts, linear)
         deviating = _Deviations(self.components, dispersion, centre)
+        if block_size is None:
+            own = sum(math.prod(leaf.shape[1:]) for leaf in statistics) + math.prod(constant.shape)
+            block_size = min(deviating.block_size, max(1, for_this_device(BLOCK_ELEMENTS) // own))
         log_values = log_mixture_at(
             deviating,
             tuple(leaf.reshape(leaf.shape[0], views * sites, *leaf.shape[3:]) for leaf in statistics),
