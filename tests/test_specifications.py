@@ -58,6 +58,8 @@ EXAMPLES = {
     ),
     priors.LearnableJointGaussianProcess: lambda: priors.joint_gaussian_process(TIMES, "matern32"),
     priors.LearnableTridiagonalGaussianProcess: lambda: priors.tridiagonal_gaussian_process(3),
+    priors.InputDrivenHiddenMarkov: lambda: priors.hidden_markov(2, 3, inputs=MLP),
+    priors.TransitionTable: lambda: priors.TransitionTable(3),
     priors.LearnableHiddenMarkov: lambda: priors.hidden_markov(2, 3, initial=np.array([0.3, 0.7])),
     priors.LearnableDirichletTopics: lambda: priors.dirichlet_topics(3, 4, symmetric=True),
     priors.Static: lambda: priors.Static(NORMAL),

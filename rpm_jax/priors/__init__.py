@@ -17,8 +17,10 @@ from rpm_jax.priors._gaussian_process_spec import (
     joint_gaussian_process,
 )
 from rpm_jax.priors._hidden_markov import HiddenMarkov, HiddenMarkovPosterior, TransitionCounts
-from rpm_jax.priors._hidden_markov_spec import LearnableHiddenMarkov, hidden_markov
+from rpm_jax.priors._hidden_markov_constructor import hidden_markov
+from rpm_jax.priors._hidden_markov_spec import LearnableHiddenMarkov
 from rpm_jax.priors._independent import Independent
+from rpm_jax.priors._input_driven_markov import InputDrivenHiddenMarkov, TransitionTable
 from rpm_jax.priors._static import Static
 from rpm_jax.priors._static_spec import LearnableStatic, static
 from rpm_jax.priors._topics import DirichletCategorical, DirichletCategoricalPosterior
@@ -37,6 +39,7 @@ __all__ = [
     "HiddenMarkov",
     "HiddenMarkovPosterior",
     "Independent",
+    "InputDrivenHiddenMarkov",
     "LearnableDirichletTopics",
     "LearnableGaussianProcess",
     "LearnableHiddenMarkov",
@@ -50,6 +53,7 @@ __all__ = [
     "SitePosterior",
     "Static",
     "TransitionCounts",
+    "TransitionTable",
     "as_spec",
     "dirichlet_topics",
     "fixed",
