@@ -11,7 +11,11 @@ from rpm_jax.expfam._maps import inverse_positive, positive
 
 
 class OutputMap(Protocol):
-    """A map from real numbers to potentials, natural parameters that may be added to any valid ones."""
+    """A map from real numbers to potentials, natural parameters that may be added to any valid ones.
+
+    Attributes:
+        is_sitewise: Optional, False where absent. Whether there is a position for every site.
+    """
 
     def shape(self, sites: Any) -> tuple[int, int]:
         """Positions and real numbers per position that one datum needs."""
@@ -30,6 +34,8 @@ class OutputMap(Protocol):
 class SiteOutputs:
     """One position per site, mapped by the family's own `potential`: the default."""
 
+    is_sitewise = True
+
     def shape(self, sites: Any) -> tuple[int, int]:
         """T positions, the family's `num_unconstrained` numbers each."""
         return sites.batch_shape[-1], sites.num_unconstrained
@@ -41,6 +47,31 @@ class SiteOutputs:
     def raw(self, potentials: Any) -> Array:
         """The family's `unconstrained_potential` at every site."""
         return potentials.unconstrained_potential()
+
+
+@record
+class SharedPrecisionOutputs:
+    """One position per site that gives η1 alone; the rest of a potential is the same for all data.
+
+    Attributes:
+        rest: The other real numbers of the family's `potential`, shape (J, T, R); J and T may be 1.
+    """
+
+    rest: Array
+    is_sitewise = True
+
+    def shape(self, sites: Any) -> tuple[int, int]:
+        """T positions of K numbers."""
+        return sites.batch_shape[-1], sites.natural_parameters[0].shape[-1]
+
+    def potentials(self, raw: Array, sites: Any) -> Any:
+        """The family's `potential` of both, for raw numbers (..., J, T, K)."""
+        rest = jnp.broadcast_to(self.rest.astype(raw.dtype), (*raw.shape[:-1], self.rest.shape[-1]))
+        return sites.potential(jnp.concatenate([raw, rest], axis=-1))
+
+    def raw(self, potentials: Any) -> Array:
+        """η1."""
+        return potentials.natural_parameters[0]
 
 
 @record

@@ -58,6 +58,8 @@ EXAMPLES = {
     ),
     priors.LearnableJointGaussianProcess: lambda: priors.joint_gaussian_process(TIMES, "matern32"),
     priors.LearnableTridiagonalGaussianProcess: lambda: priors.tridiagonal_gaussian_process(3),
+    priors.InputDrivenHiddenMarkov: lambda: priors.hidden_markov(2, 3, inputs=MLP),
+    priors.TransitionTable: lambda: priors.TransitionTable(3),
     priors.LearnableHiddenMarkov: lambda: priors.hidden_markov(2, 3, initial=np.array([0.3, 0.7])),
     priors.LearnableDirichletTopics: lambda: priors.dirichlet_topics(3, 4, symmetric=True),
     priors.Static: lambda: priors.Static(NORMAL),
@@ -90,10 +92,12 @@ EXAMPLES = {
     networks.Conv: lambda: networks.Conv(3, (2, 2)),
     networks.Standardised: lambda: networks.standardised(nn.Sequential([nn.Dense(3), nn.relu, nn.Dense(2)])),
     networks.CombinedViews: lambda: networks.stacked(MLP),
+    factors.SharedPrecisionFactors: lambda: factors.per_view(MLP, precision="shared"),
     factors.NetworkFactors: lambda: factors.per_view([MLP, networks.MLP()], kind="scaled"),
     factors.LogPartitionFactors: lambda: factors.shared(
         MLP, 2, kind="unnormalised", log_partition=networks.InputConvex()
     ),
+    outputs.SharedPrecisionOutputs: lambda: outputs.SharedPrecisionOutputs(np.zeros((2, 1, 1))),
     outputs.SiteOutputs: outputs.SiteOutputs,
     outputs.DiagonalPrecision: outputs.DiagonalPrecision,
     posteriors.Conjugate: posteriors.conjugate,

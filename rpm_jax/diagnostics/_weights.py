@@ -9,6 +9,7 @@ from jax import Array
 from rpm_jax.data import Batch, Data
 from rpm_jax.feeds import Lazy
 from rpm_jax.model import Factors, Inferred, Mixture, initial_sites
+from rpm_jax.normalizers import as_components
 from rpm_jax.objectives import check_exact, estimate_log_likelihood, log_importance_weights_at
 from rpm_jax.priors import sum_over_sites
 
@@ -119,7 +120,7 @@ def log_importance_weights(
 def samples_at_once(own: Factors, mixture: Mixture, num_samples: int) -> int:
     """How many draws of a block of data are evaluated at once, such that blocks are about equal."""
     components = mixture.components
-    size = 1 if components is None else components.natural.batch_shape[0]
+    size = 1 if components is None else as_components(components.natural).size
     terms = own.natural.reshape((-1,)).batch_shape[0] * size
     most = min(num_samples, max(1, SAMPLED_AT_ONCE // terms))
     return -(-num_samples // -(-num_samples // most))

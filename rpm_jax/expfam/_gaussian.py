@@ -1,7 +1,7 @@
 """Gaussian families: factorised, with full covariance, and with a known covariance."""
 
 import math
-from typing import ClassVar, Self
+from typing import ClassVar, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +21,22 @@ from rpm_jax.expfam._base import ExponentialFamily, Statistics, stack
 from rpm_jax.expfam._maps import inverse_positive, positive
 
 LOG_TWO_PI = math.log(2 * math.pi)
+
+
+class InDeviations(NamedTuple):
+    """Tilts of Gaussians with one precision P, as linear functions of deviations from a centre.
+
+    Attributes:
+        statistics: s, to be multiplied with (u, uuᵀ).
+        constant: a.
+        dispersion: P⁻¹, or its diagonal.
+        centre: c.
+    """
+
+    statistics: Statistics
+    constant: Array
+    dispersion: Array
+    centre: Array
 
 
 @pytree_dataclass
@@ -111,6 +127,23 @@ class DiagonalGaussian(ExponentialFamily):
         """Draw z, shape `shape` + (..., K), differentiable in the natural parameters."""
         noise = jax.random.normal(key, shape + self.eta1.shape, self.dtype)
         return self.mean() + jnp.sqrt(self.variance()) * noise
+
+    def in_deviations(self, tilts: Self, linear: Array) -> "InDeviations":
+        """See `Gaussian.in_deviations`; the precision is diagonal, and so are P, Q and R."""
+        precision, added = -2.0 * self.eta2, -2.0 * tilts.eta2
+        centre = linear / precision
+        total = precision + added
+        rest = tilts.eta1 - added * centre
+        ratio = precision / total
+        constant = 0.5 * jnp.sum(
+            jnp.log(ratio) + added * centre**2 + 2.0 * centre * rest + rest**2 / total, axis=-1
+        )
+        return InDeviations((ratio * rest, -0.5 * ratio * added), constant, 1.0 / precision, centre)
+
+    def deviations(self, dispersion: Array, centre: Array) -> Self:
+        """(u, u²), u = η1/P − c."""
+        deviation = dispersion * self.eta1 - centre
+        return self.replace((deviation, deviation**2))
 
     def is_valid(self) -> Array:
         """Whether η2 < 0 and all is finite, shape (...)."""
@@ -248,6 +281,44 @@ class Gaussian(ExponentialFamily):
         _, inverse = cholesky_with_inverse(self.precision)
         noise = jax.random.normal(key, shape + self.eta1.shape, self.dtype)
         return matrix_vector(transpose(inverse), matrix_vector(inverse, self.eta1) + noise)
+
+    def in_deviations(self, tilts: Self, linear: Array) -> "InDeviations":
+        """What log-integrals of tilts are linear in, for all members that share this one's η2 = −½P.
+
+            A(η + δ) − A(η) = ⟨s, (u, uuᵀ)⟩ + a,   u = P⁻¹η1 − c,
+
+        for every η1, with δ = (d, −½R), Q = P + R, e = d − Rc, s = (P Q⁻¹ e, −½ P Q⁻¹ R) and
+        a = ½ log|P| − ½ log|Q| + ½ cᵀRc + cᵀe + ½ eᵀQ⁻¹e.
+
+        Args:
+            tilts: δ, batch shape (n, ...), where this one's is (...).
+            linear: The η1 of a member in the midst of all, which has the mean c, shape (..., K).
+
+        Returns:
+            s, a, and what `deviations` makes (u, uuᵀ) with.
+        """
+        precision, added = self.precision, tilts.precision
+        # One stacked factorisation instead of two.
+        both = jnp.concatenate([precision[None], precision + added])
+        inverse, log_determinant = inverse_and_log_determinant(both)
+        centre = matrix_vector(inverse[0], linear)
+        rest = tilts.eta1 - matrix_vector(added, centre)
+        shift = matrix_vector(inverse[1:], rest)
+        product = matmul(matmul(precision, inverse[1:]), added)
+        quadratic = matrix_vector(added, centre) + 2.0 * rest
+        constant = 0.5 * (
+            log_determinant[0]
+            - log_determinant[1:]
+            + jnp.sum(centre * quadratic, axis=-1)
+            + jnp.sum(rest * shift, axis=-1)
+        )
+        statistics = matrix_vector(precision, shift), -0.25 * (product + transpose(product))
+        return InDeviations(statistics, constant, inverse[0], centre)
+
+    def deviations(self, dispersion: Array, centre: Array) -> Self:
+        """(u, uuᵀ), u = P⁻¹η1 − c, with P⁻¹ and c from `in_deviations`."""
+        deviation = matrix_vector(dispersion, self.eta1) - centre
+        return self.replace((deviation, deviation[..., :, None] * deviation[..., None, :]))
 
     def is_valid(self) -> Array:
         """Whether −2η2 is positive definite and all is finite, shape (...)."""

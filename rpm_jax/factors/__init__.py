@@ -4,6 +4,7 @@ from rpm_jax.factors._base import FactorSpec, Recognition, natural_parameters, s
 from rpm_jax.factors._constructors import KINDS, per_view, shared
 from rpm_jax.factors._log_partition import LogPartitionFactors
 from rpm_jax.factors._networks import NetworkFactors, with_features
+from rpm_jax.factors._shared_precision import SharedPrecisionFactors
 
 __all__ = [
     "KINDS",
@@ -11,6 +12,7 @@ __all__ = [
     "LogPartitionFactors",
     "NetworkFactors",
     "Recognition",
+    "SharedPrecisionFactors",
     "natural_parameters",
     "per_view",
     "shared",

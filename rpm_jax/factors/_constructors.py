@@ -6,10 +6,12 @@ from typing import Any
 from rpm_jax._checks import require_choice, require_instance, require_positive_integer
 from rpm_jax.factors._log_partition import LogPartitionFactors
 from rpm_jax.factors._networks import NetworkFactors
+from rpm_jax.factors._shared_precision import SharedPrecisionFactors
 from rpm_jax.networks import Network, as_network
 from rpm_jax.outputs import OutputMap, SiteOutputs
 
 KINDS = ("normalised", "scaled", "unnormalised")
+PRECISIONS = ("own", "shared", "by site")
 
 
 def per_view(
@@ -20,7 +22,8 @@ def per_view(
     log_partition: Network | None = None,
     standardise: bool | str = True,
     output: OutputMap | None = None,
-) -> NetworkFactors | LogPartitionFactors:
+    precision: str = "own",
+) -> NetworkFactors | LogPartitionFactors | SharedPrecisionFactors:
     """A network of its own for every view: η_jt(x) = η0_t + potential(g_j(x)).
 
     Views of one shape with equal networks are evaluated as one batched computation.
@@ -44,9 +47,12 @@ def per_view(
             quartiles, and inputs more than 10 deviations away are moved there, which outliers can't spoil.
             False: as they are, 0 where missing.
         output: From real outputs to potentials; None: the family's own map, site by site.
+        precision: Of Gaussian factors: "own", which the network gives for each datum; "shared", one for all
+            data and sites that is learned, so that the network gives η1 alone; "by site", one at each site.
+            Shared ones make mixtures of many components much faster.
     """
     networks = tuple(network) if isinstance(network, Sequence) else (network,)
-    return _network_factors(networks, num_views, False, kind, log_partition, standardise, output)
+    return _network_factors(networks, num_views, False, kind, log_partition, standardise, output, precision)
 
 
 def shared(
@@ -57,7 +63,8 @@ def shared(
     log_partition: Network | None = None,
     standardise: bool | str = True,
     output: OutputMap | None = None,
-) -> NetworkFactors | LogPartitionFactors:
+    precision: str = "own",
+) -> NetworkFactors | LogPartitionFactors | SharedPrecisionFactors:
     """One network with the same parameters for all views, which have to be of one shape.
 
     Args:
@@ -68,8 +75,9 @@ def shared(
         standardise: Whether the inputs are shifted and scaled by the mean and deviation over all views; see
             `per_view`.
         output: As in `per_view`.
+        precision: As in `per_view`, the same for all views.
     """
-    return _network_factors((network,), num_views, True, kind, log_partition, standardise, output)
+    return _network_factors((network,), num_views, True, kind, log_partition, standardise, output, precision)
 
 
 def _network_factors(
@@ -80,8 +88,12 @@ def _network_factors(
     log_partition: Network | None,
     standardise: bool | str,
     output: OutputMap | None,
-) -> NetworkFactors | LogPartitionFactors:
+    precision: str,
+) -> NetworkFactors | LogPartitionFactors | SharedPrecisionFactors:
     require_choice("kind", kind, KINDS)
+    require_choice("precision", precision, PRECISIONS)
+    if precision != "own" and output is not None:
+        raise ValueError(f"precision={precision!r} sets what the networks' outputs are, so leave output out")
     if not isinstance(standardise, bool) and standardise != "robust":
         raise ValueError(f"standardise must be True, False or 'robust', got {standardise!r}")
     networks = tuple(as_network("network", network) for network in networks)
@@ -92,12 +104,17 @@ def _network_factors(
     output = SiteOutputs() if output is None else output
     require_instance("output", output)
     if log_partition is None:
-        return NetworkFactors(networks, num_views, share, kind, standardise, output)
+        factors = NetworkFactors(networks, num_views, share, kind, standardise, output)
+        return factors if precision == "own" else SharedPrecisionFactors(factors, precision == "by site")
     log_partition = as_network("log_partition", log_partition)
     if kind == "normalised":
         raise ValueError(
             "log_partition: normalised factors have that of their family; set kind='unnormalised' for a "
             "network in its place, or kind='scaled' for a correction to it, got kind='normalised'"
+        )
+    if precision != "own":
+        raise ValueError(
+            f"log_partition: ψ(η) and precision={precision!r} do not go together; leave one of them out"
         )
     normalised = NetworkFactors(networks, num_views, share, "normalised", standardise, output)
     return LogPartitionFactors(normalised, log_partition, kind == "scaled", share)

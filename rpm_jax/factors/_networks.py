@@ -101,7 +101,7 @@ class NetworkFactors:
             sites: The prior's sites, T > 1 of them.
         """
         positions, _ = self._output_shape(sites)
-        return isinstance(self.output, SiteOutputs) and all(
+        return getattr(self.output, "is_sitewise", False) and all(
             getattr(network, "pointwise", False) and view.ndim > 1 and view.shape[1] == positions
             for network, view in zip(self.networks * (len(views) // len(self.networks)), views, strict=True)
         )

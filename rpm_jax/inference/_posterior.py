@@ -58,6 +58,7 @@ def infer(fitted: Any, views: Any, *, against: str | Against = "train") -> Poste
 def infer_all(fitted: Any, views: Any, *, against: str | Against = "train") -> Any:
     """All that the model infers for other data; arguments as for `infer`."""
     against, new = as_against(against), as_data(views)
+    ability(fitted.model, "check_data", lambda data: None)(new)
     params = fitted.params
     if "posterior" in row_parts(fitted.model):
         params = fit_rows(fitted, new, against=against)
@@ -93,6 +94,7 @@ def evaluated(fitted: Any, views: Any, against: str | Against = "train") -> tupl
     """
     against = as_against(against)
     new = as_data(views)
+    ability(fitted.model, "check_data", lambda data: None)(new)
     params = fitted.params
     if row_parts(fitted.model) and _are_those_of(fitted, views, new):
         check_rows(fitted.model, params, new.size)

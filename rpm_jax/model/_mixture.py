@@ -13,7 +13,14 @@ from rpm_jax.incomplete import site_mask
 from rpm_jax.model._blocks import DataComponents, is_streamed, recognise_in_blocks
 from rpm_jax.model._pooling import PooledComponents, pool_components, pool_log_mixture, pool_weights
 from rpm_jax.model._records import Components, Factors, Mixture
-from rpm_jax.normalizers import ArrayComponents, DeviceAxis, SpreadComponents, log_mixture
+from rpm_jax.normalizers import (
+    ArrayComponents,
+    DeviceAxis,
+    SharedPrecision,
+    SpreadComponents,
+    as_components,
+    log_mixture,
+)
 
 
 def mixture_of_source(model: Any, params: dict[str, Any], source: Source) -> Mixture:
@@ -27,6 +34,11 @@ def mixture_of_source(model: Any, params: dict[str, Any], source: Source) -> Mix
         params: Its parameters.
         source: Factors that are held, data whose factors are not, or this device's share of either.
     """
+    return _with_shared_precision(model, params, source, _mixture(model, params, source))
+
+
+def _mixture(model: Any, params: dict[str, Any], source: Source) -> Mixture:
+    """The mixtures with components that each have a precision of their own."""
     devices = None
     if isinstance(source, Spread):
         devices, source = source.devices, source.source
@@ -63,6 +75,32 @@ def _mixture_of_data(model: Any, params: dict[str, Any], source: Lazy, devices: 
         own = DataComponents(partial(model.recognise, params), data)
         log_values = log_mixture_values(model, own, data.log_weights, data.mask, devices)
     return Mixture(components, log_values)
+
+
+def _with_shared_precision(model: Any, params: dict[str, Any], source: Source, mixture: Mixture) -> Mixture:
+    """The same mixtures, by products of matrices where these factors share their precision."""
+    shared_by = getattr(model.factors, "shared_potentials", None)
+    held = source.source if isinstance(source, Spread) else source
+    # Factors whose rows are no longer at hand were made with other parameters.
+    is_old = isinstance(held, Held) and held.rows is None and held.own is None
+    if shared_by is None or mixture.components is None or is_old:
+        return mixture
+    sites = model.reference(params)
+    potentials = shared_by(params["factors"], sites)
+    if model.pooled and potentials.batch_shape[-1] > 1:
+        return mixture
+    shared = potentials + (sites[:1] if model.pooled else sites)
+    if isinstance(source, Held):
+        num_views = source.factors.natural.batch_shape[1]
+    else:
+        num_views = len(held.data.views) if isinstance(held, Lazy) else held.factors.natural.batch_shape[1]
+    shared = shared.broadcast_to((num_views, shared.batch_shape[-1]))
+    natural, log_scale, log_weights, mask = mixture.components
+    if isinstance(natural, SpreadComponents):
+        wrapped: Any = SpreadComponents(SharedPrecision(natural.own, shared), natural.devices)
+    else:
+        wrapped = SharedPrecision(as_components(natural, log_scale), shared)
+    return mixture._replace(components=Components(wrapped, None, log_weights, mask))
 
 
 def held_mixture(model: Any, params: dict[str, Any], data: Data) -> Mixture:

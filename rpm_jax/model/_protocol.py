@@ -41,6 +41,7 @@ class Model(Protocol):
       to how they are learned: "none", "networks" or "rows". `infer` then returns `conjugate`, `potentials`
       and `auxiliary` too, and warm starts match them.
     - `prepare(data) -> Data` [as they are]: data as the model likes them best.
+    - `check_data(data)` [all]: raises where known data have inputs that are not for this model.
     - `default_batch_size(data) -> int` [32], `default_feed(data, batch_size) -> Feed` [`feeds.full()`].
     - `accepts(feed, data)` [all]: raises with the reason where a feed is not for this model.
     - `hold(params, rows, inferred)` [no EM]: what was inferred, without its gradient, for an M-step.

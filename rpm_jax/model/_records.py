@@ -61,7 +61,10 @@ class Mixture(NamedTuple):
     @property
     def is_streamed(self) -> bool:
         """Whether the components are made again by networks whenever they are needed."""
-        return self.components is not None and not isinstance(self.components.natural, ExponentialFamily)
+        if self.components is None:
+            return False
+        natural = self.components.natural
+        return not (isinstance(natural, ExponentialFamily) or getattr(natural, "is_held", False))
 
 
 class Inferred(NamedTuple):

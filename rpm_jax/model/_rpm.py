@@ -151,6 +151,7 @@ class RPM:
         """
         sites = initial_sites(self.prior)
         num_sites = sites.batch_shape[0]
+        self.check_data(data)
         warn_of_views(data, num_sites)
         mask = site_mask(data.views, data.mask, num_sites)
         if not self.pooled:
@@ -159,6 +160,11 @@ class RPM:
         if num_sites > 1 and not (sitewise is not None and sitewise(data.views, sites)):
             return data
         return data._replace(distinct=distinct_values(data.views, num_sites, mask, data.log_weights))
+
+    def check_data(self, data: Data) -> None:
+        """Raise `ValueError` for known inputs that the prior has no use for."""
+        if data.inputs is not None and hasattr(self.prior, "check_inputs"):
+            self.prior.check_inputs(data.inputs)
 
     def default_batch_size(self, data: Data) -> int:
         """32, or 256 where sites have one-hot statistics."""

@@ -16,6 +16,7 @@ from rpm_jax.normalizers._rows import (
     take_rows,
 )
 from rpm_jax.normalizers._running import log_sum_exp
+from rpm_jax.normalizers._shared_precision import SharedPrecision
 from rpm_jax.normalizers._states import log_densities, log_mixture
 from rpm_jax.normalizers._streaming import log_tilted_mixture
 
@@ -26,6 +27,7 @@ __all__ = [
     "Components",
     "DeviceAxis",
     "OwnShare",
+    "SharedPrecision",
     "SpreadComponents",
     "all_combinations",
     "as_components",

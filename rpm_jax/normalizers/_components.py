@@ -25,7 +25,8 @@ class Components(Protocol):
     """N mixture components, of which a normalizer asks for blocks.
 
     Those made of something else when they are asked for may also have `block_size`, the most to be asked for
-    at a time, and `row_length`, of which starts and lengths of blocks have to be multiples.
+    at a time, and `row_length`, of which starts and lengths of blocks have to be multiples; and those that
+    know a faster way than block by block have `log_tilted_mixture`, as the function but for the components.
 
     Attributes:
         size: N.

@@ -76,6 +76,9 @@ def log_tilted_mixture(
             )
 
         return components.log_tilted_mixture(tilts, own)
+    own_way = getattr(components, "log_tilted_mixture", None)
+    if own_way is not None:
+        return own_way(tilts, log_weights=log_weights, mask=mask, block_size=block_size)
     size = components.size
     example = jax.eval_shape(lambda: components.block(0, size)).natural
     num_terms = jnp.broadcast_shapes(tilts.batch_shape, example.batch_shape[1:])

@@ -25,8 +25,10 @@ from rpm_jax.priors._gaussian_process_spec import (
     joint_gaussian_process,
 )
 from rpm_jax.priors._hidden_markov import HiddenMarkov, HiddenMarkovPosterior, TransitionCounts
-from rpm_jax.priors._hidden_markov_spec import LearnableHiddenMarkov, hidden_markov
+from rpm_jax.priors._hidden_markov_constructor import hidden_markov
+from rpm_jax.priors._hidden_markov_spec import LearnableHiddenMarkov
 from rpm_jax.priors._independent import Independent
+from rpm_jax.priors._input_driven_markov import InputDrivenHiddenMarkov, TransitionTable
 from rpm_jax.priors._linear_gaussian import LinearGaussian, LinearGaussianPosterior
 from rpm_jax.priors._linear_gaussian_spec import LearnableLinearGaussian, linear_gaussian
 from rpm_jax.priors._markov_gaussian_process import MarkovGaussianProcess, MarkovGaussianProcessPosterior
@@ -48,6 +50,7 @@ __all__ = [
     "HiddenMarkov",
     "HiddenMarkovPosterior",
     "Independent",
+    "InputDrivenHiddenMarkov",
     "LearnableDirichletTopics",
     "LearnableGaussianProcess",
     "LearnableHiddenMarkov",
@@ -66,6 +69,7 @@ __all__ = [
     "SitePosterior",
     "Static",
     "TransitionCounts",
+    "TransitionTable",
     "as_spec",
     "dirichlet_topics",
     "divergence_from_prior",

@@ -38,32 +38,41 @@ class TransitionCounts(NamedTuple):
 
 @pytree_dataclass
 class HiddenMarkov:
-    """p(Z) = p(z_1) ∏_t p(z_t+1 | z_t): a homogeneous Markov chain of T sites with K states.
+    """p(Z) = p(z_1) ∏_t p(z_t+1 | z_t): a Markov chain of T sites with K states.
 
     Sites are `Categorical`s of K states. Logits are normalised inside; −∞ forbids a state or a transition.
 
     Attributes:
         initial_logits: log p(z_1 = k) up to a constant, shape (K,).
-        transition_logits: [i, j] is log p(z_t+1 = j | z_t = i) up to a constant in each row, shape (K, K).
+        transition_logits: [i, j] is log p(z_t+1 = j | z_t = i) up to a constant in each row, shape (K, K); or
+            that of every step, shape (T − 1, K, K), and of every datum too, (..., T − 1, K, K).
         num_sites: T.
         parallel: Whether messages are computed by an associative scan over the sites, in O(log T) steps of
             K times the work, for accelerators with room to spare; otherwise in T steps, one after another.
+        varying: Whether each step has a transition of its own, by the shape of the logits.
     """
 
     initial_logits: Array
     transition_logits: Array
     num_sites: int = static_field()
     parallel: bool = static_field(default=False)
+    varying: bool = static_field(default=False, init=False)
 
     def __post_init__(self) -> None:
         """Convert to floating point, and check shapes and values."""
         require_positive_integer("num_sites", self.num_sites)
         initial, transition = jnp.asarray(self.initial_logits), jnp.asarray(self.transition_logits)
-        if initial.ndim != 1 or initial.shape[0] == 0 or transition.shape != initial.shape * 2:
+        if initial.ndim != 1 or initial.shape[0] == 0 or transition.shape[-2:] != initial.shape * 2:
             raise ValueError(
                 f"HiddenMarkov: initial_logits and transition_logits must have shapes (K,) and (K, K), got "
-                f"{initial.shape} and {transition.shape}"
+                f"{initial.shape} and {transition.shape}; those of every step have shape (..., T - 1, K, K)"
             )
+        if transition.ndim > 2 and transition.shape[-3] != self.num_sites - 1:
+            raise ValueError(
+                f"HiddenMarkov: transition_logits of every step must be those of the T - 1 = "
+                f"{self.num_sites - 1} steps between {self.num_sites} sites, got shape {transition.shape}"
+            )
+        object.__setattr__(self, "varying", transition.ndim > 2)
         dtype = jnp.result_type(initial, transition, 0.0)
         for name, logits in (("initial_logits", initial), ("transition_logits", transition)):
             _check_logits(name, logits)
@@ -123,12 +132,14 @@ class HiddenMarkov:
 
     @property
     def transition(self) -> Array:
-        """The log-probabilities log p(z_t+1 = j | z_t = i) at [i, j], shape (K, K)."""
+        """The log-probabilities log p(z_t+1 = j | z_t = i) at [i, j], of the shape of the logits."""
         return jax.nn.log_softmax(self.transition_logits, axis=-1)
 
     def sites(self) -> Categorical:
-        """The marginals p(z_t), batch shape (T,), with normalised logits."""
-        potentials = jnp.zeros((self.num_sites, *self.initial_logits.shape), self.initial_logits.dtype)
+        """The marginals p(z_t), batch shape (T,), or (..., T) where data differ, with normalised logits."""
+        batch = self.transition_logits.shape[:-3] if self.varying else ()
+        shape = (*batch, self.num_sites, *self.initial_logits.shape)
+        potentials = jnp.zeros(shape, self.initial_logits.dtype)
         _, predicted, _ = smooth(self.parallel, self.initial, self.transition, potentials)
         return Categorical(predicted)
 
@@ -144,8 +155,8 @@ class HiddenMarkov:
             potentials: λ, batch shape (..., T), K states. −∞ excludes a state. They need no normalisation.
 
         Returns:
-            The posterior, batch shape (...). Where no path is left, its log_normalizer is −∞ and its
-            marginals are NaN.
+            The posterior, batch shape (...), that of the prior included. Where no path is left, its
+            log_normalizer is −∞ and its marginals are NaN.
         """
         template = Categorical(
             jnp.broadcast_to(self.initial_logits, (self.num_sites, *self.initial_logits.shape))
@@ -155,9 +166,19 @@ class HiddenMarkov:
         logits, initial, transition = (
             array.astype(dtype) for array in (potentials.logits, self.initial, self.transition)
         )
+        if self.varying:
+            batch = jnp.broadcast_shapes(logits.shape[:-2], transition.shape[:-3])
+            logits = jnp.broadcast_to(logits, (*batch, *logits.shape[-2:]))
+            missing = len(batch) + 3 - transition.ndim
+            transition = transition.reshape(*(1,) * missing, *transition.shape)
         log_normalizer, predicted, sites = smooth(self.parallel, initial, transition, logits)
         return HiddenMarkovPosterior(
-            log_normalizer, Categorical(sites), Categorical(predicted), Categorical(logits), transition
+            log_normalizer,
+            Categorical(sites),
+            Categorical(predicted),
+            Categorical(logits),
+            transition,
+            varying=self.varying,
         )
 
 
@@ -171,8 +192,10 @@ class HiddenMarkovPosterior:
         predicted: The chain given the potentials of earlier sites, p(z_t | λ_1..λ_t−1), batch shape
             (..., T), with normalised logits.
         potentials: λ, batch shape (..., T).
-        transition: The prior's log-probabilities, from state i to j at [i, j], shape (K, K).
+        transition: The prior's log-probabilities, from state i to j at [i, j], shape (K, K), or of every
+            step, (..., T − 1, K, K).
         exact: True.
+        varying: Whether they are of every step.
     """
 
     log_normalizer: Array
@@ -181,6 +204,7 @@ class HiddenMarkovPosterior:
     potentials: Categorical
     transition: Array
     exact: bool = static_field(default=True)
+    varying: bool = static_field(default=False)
 
     @property
     def mean(self) -> Array:
@@ -200,7 +224,9 @@ class HiddenMarkovPosterior:
     def pairwise(self) -> Array:
         """The marginals q(z_t = i, z_t+1 = j) of neighbouring sites, shape (..., T − 1, K, K)."""
         totals = (self.predicted + self.potentials).logits
-        return pairwise_marginals(totals, self.aligned_transition[..., None, :, :], self.sites.logits)
+        transition = self.aligned_transition
+        transition = transition if self.varying else transition[..., None, :, :]
+        return pairwise_marginals(totals, transition, self.sites.logits)
 
     def expected_counts(self) -> TransitionCounts:
         """The expected numbers of initial states and transitions, summed over the batch and the sites.
@@ -239,6 +265,8 @@ class HiddenMarkovPosterior:
     @property
     def aligned_transition(self) -> Array:
         """The transition with an axis for each of the batch, of size 1 but where `vmap` made a batch."""
+        if self.varying:
+            return self.transition
         missing = self.potentials.logits.ndim - self.transition.ndim
         *batch, rows, columns = self.transition.shape
         return self.transition.reshape(*batch, *(1,) * missing, rows, columns)
@@ -247,11 +275,20 @@ class HiddenMarkovPosterior:
 # What a posterior computes, compiled once for all calls outside of `jit`.
 
 
+def _by_step(posterior: HiddenMarkovPosterior) -> tuple[Any, Any]:
+    """The transition of all steps and None, or None and those of every step, steps first."""
+    transition = posterior.aligned_transition
+    return (None, jnp.moveaxis(transition, -3, 0)) if posterior.varying else (transition, None)
+
+
 @jax.jit
 def _expected_counts(posterior: HiddenMarkovPosterior) -> TransitionCounts:
     totals = (posterior.predicted + posterior.potentials).logits
     initial = posterior.mean[..., 0, :]
-    transition = expected_transitions(totals, posterior.aligned_transition, posterior.sites.logits)
+    if posterior.varying:
+        transition = jnp.sum(posterior.pairwise(), axis=-3)
+    else:
+        transition = expected_transitions(totals, posterior.aligned_transition, posterior.sites.logits)
     return TransitionCounts(
         jnp.sum(initial, axis=tuple(range(initial.ndim - 1))),
         jnp.sum(transition, axis=tuple(range(transition.ndim - 2))),
@@ -268,7 +305,9 @@ def _log_prob(posterior: HiddenMarkovPosterior, states: Array) -> Array:
     logits = posterior.potentials.logits.at[..., 0, :].add(posterior.predicted.logits[..., 0, :])
     logits = jnp.broadcast_to(logits, (*shape, logits.shape[-1]))
     unary = jnp.take_along_axis(logits, states[..., None], axis=-1, mode="fill")[..., 0]
-    batch = tuple(index[..., None] for index in batch_indices(transition))
+    batch = batch_indices(transition)
+    if not posterior.varying:
+        batch = tuple(index[..., None] for index in batch)
     steps = transition.at[(*batch, states[..., :-1], states[..., 1:])].get(mode="fill", fill_value=jnp.nan)
     return jnp.sum(unary, axis=-1) + jnp.sum(steps, axis=-1) - posterior.log_normalizer
 
@@ -276,31 +315,33 @@ def _log_prob(posterior: HiddenMarkovPosterior, states: Array) -> Array:
 @jit
 def _sample(posterior: HiddenMarkovPosterior, key: Array, shape: tuple[int, ...]) -> Array:
     filtered = jnp.moveaxis(posterior.filtered.logits, -2, 0)
-    transition = posterior.aligned_transition
-    batch = batch_indices(transition)
+    shared, own = _by_step(posterior)
     keys = jax.random.split(key, filtered.shape[0])
     last = jax.random.categorical(keys[-1], filtered[-1], shape=shape + filtered.shape[1:-1])
 
-    def step(later: Array, inputs: tuple[Array, Array]) -> tuple[Array, Array]:
-        step_key, logits = inputs
-        states = jax.random.categorical(step_key, logits + transpose(transition)[(*batch, later)])
+    def step(later: Array, inputs: tuple[Array, Array, Any]) -> tuple[Array, Array]:
+        step_key, logits, own = inputs
+        transition = shared if own is None else own
+        arrivals = transpose(transition)[(*batch_indices(transition), later)]
+        states = jax.random.categorical(step_key, logits + arrivals)
         return states, states
 
-    _, earlier = lax.scan(step, last, (keys[:-1], filtered[:-1]), reverse=True)
+    _, earlier = lax.scan(step, last, (keys[:-1], filtered[:-1], own), reverse=True)
     return jnp.moveaxis(jnp.concatenate([earlier, last[None]]), 0, -1)
 
 
 @jax.jit
 def _most_probable(posterior: HiddenMarkovPosterior) -> Array:
     potentials = jnp.moveaxis(posterior.potentials.logits, -2, 0)
-    transition = posterior.aligned_transition
+    shared, own = _by_step(posterior)
 
-    def forward(score: Array, potential: Array) -> tuple[Array, Array]:
-        candidates = (score + potential)[..., :, None] + transition
+    def forward(score: Array, inputs: tuple[Array, Any]) -> tuple[Array, Array]:
+        potential, own = inputs
+        candidates = (score + potential)[..., :, None] + (shared if own is None else own)
         best = jnp.max(candidates, axis=-2)
         return best - finite_maximum(best), jnp.argmax(candidates, axis=-2)
 
-    score, origins = lax.scan(forward, posterior.predicted.logits[..., 0, :], potentials[:-1])
+    score, origins = lax.scan(forward, posterior.predicted.logits[..., 0, :], (potentials[:-1], own))
     last = jnp.argmax(score + potentials[-1], axis=-1)
 
     def backward(state: Array, origin: Array) -> tuple[Array, Array]:

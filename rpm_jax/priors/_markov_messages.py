@@ -69,7 +69,7 @@ def _messages(parallel: bool, start: Array, matrix: Array, potentials: Array) ->
     Args:
         parallel: Whether by an associative scan of matrix products.
         start: Shape (..., K).
-        matrix: Shape (K, K).
+        matrix: Shape (K, K), or one for every step, steps first, (T − 1, ..., K, K).
         potentials: λ, sites first, shape (T, ..., K).
 
     Returns:
@@ -92,14 +92,23 @@ def _(parallel: bool, primals: tuple, tangents: tuple) -> tuple[tuple, tuple]:
     return (messages, offset), (jnp.concatenate([start_dot[None], later_dot]), jnp.zeros_like(offset))
 
 
+def _shared_or_own(*matrices: Array) -> tuple[Any, Any]:
+    """Matrices (K, K) of all steps and None, or None and those of every step, (T − 1, ..., K, K)."""
+    value = matrices if len(matrices) > 1 else matrices[0]
+    return (value, None) if matrices[0].ndim == 2 else (None, value)
+
+
 def _messages_in_sequence(start: Array, matrix: Array, potentials: Array) -> tuple[Array, Array]:
-    def step(message: Array, potential: Array) -> tuple[Array, tuple[Array, Array]]:
+    shared, own = _shared_or_own(matrix)
+
+    def step(message: Array, inputs: tuple[Array, Any]) -> tuple[Array, tuple[Array, Array]]:
+        potential, own = inputs
         total = message + potential
         offset = finite_maximum(total)
-        message = _log_matmul((total - offset)[..., None, :], matrix)[..., 0, :]
+        message = _log_matmul((total - offset)[..., None, :], shared if own is None else own)[..., 0, :]
         return message, (message, offset[..., 0])
 
-    _, (messages, offsets) = lax.scan(step, start, potentials)
+    _, (messages, offsets) = lax.scan(step, start, (potentials, own))
     return messages, jnp.sum(offsets, axis=0)
 
 
@@ -120,15 +129,18 @@ def _messages_in_parallel(start: Array, matrix: Array, potentials: Array) -> tup
 def _changes_in_sequence(
     start_dot: Array, matrix: Array, totals: Array, matrix_dot: Array, potentials_dot: Array
 ) -> Array:
+    shared, own = _shared_or_own(matrix, matrix_dot)
+
     # Checkpointed, so that reverse mode does not keep K × K numbers for every site.
     @functools.partial(jax.checkpoint, prevent_cse=False)
-    def step(change: Array, inputs: tuple[Array, Array]) -> tuple[Array, Array]:
-        total, potential_dot = inputs
+    def step(change: Array, inputs: tuple[Array, Array, Any]) -> tuple[Array, Array]:
+        total, potential_dot, own = inputs
+        matrix, matrix_dot = shared if own is None else own
         summands = (change + potential_dot)[..., :, None] + matrix_dot
         change = jnp.sum(_origins(total, matrix) * summands, axis=-2)
         return change, change
 
-    return lax.scan(step, start_dot, (totals, potentials_dot))[1]
+    return lax.scan(step, start_dot, (totals, potentials_dot, own))[1]
 
 
 def _changes_in_parallel(
@@ -148,11 +160,23 @@ def _changes_in_parallel(
 def smooth(
     parallel: bool, initial: Array, transition: Array, potentials: Array
 ) -> tuple[Array, Array, Array]:
-    """The log-normaliser, shape (...), and the logits of the predictions and marginals, (..., T, K)."""
+    """The log-normaliser, shape (...), and the logits of the predictions and marginals, (..., T, K).
+
+    Args:
+        parallel: Whether by an associative scan.
+        initial: log p(z_1), shape (K,).
+        transition: Log-probabilities, shape (K, K), or of every step (..., T − 1, K, K), with an axis for
+            each of the batch.
+        potentials: λ, shape (..., T, K).
+    """
     ordered = jnp.moveaxis(potentials, -2, 0)
     start = jnp.broadcast_to(initial, ordered.shape[1:])
-    forward, offset = _messages(parallel, start, transition, ordered)
-    backward, _ = _messages(parallel, jnp.zeros_like(start), transpose(transition), ordered[::-1])
+    matrix, reversed_matrix = transition, transpose(transition)
+    if transition.ndim > 2:
+        matrix = jnp.moveaxis(transition, -3, 0)
+        reversed_matrix = transpose(matrix)[::-1]
+    forward, offset = _messages(parallel, start, matrix, ordered)
+    backward, _ = _messages(parallel, jnp.zeros_like(start), reversed_matrix, ordered[::-1])
     value = offset + jax.scipy.special.logsumexp(forward[-1] + ordered[-1], axis=-1)
     predicted = jnp.moveaxis(jax.nn.log_softmax(forward, axis=-1), 0, -2)
     sites = jnp.moveaxis(jax.nn.log_softmax(forward + ordered + backward[::-1], axis=-1), 0, -2)
@@ -193,6 +217,9 @@ def _fisher_identity(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
         change += jnp.sum(marginals[..., 0, :] * initial_dot, axis=-1)
     if not isinstance(transition_dot, SymbolicZero):
         totals = predicted + potentials
+        if transition.ndim > 2:
+            each = pairwise_marginals(totals, transition, sites) * transition_dot
+            return log_normalizer, change + jnp.sum(each, axis=(-3, -2, -1))
         change += jnp.sum(expected_transitions(totals, transition, sites) * transition_dot, axis=(-2, -1))
     return log_normalizer, change
 

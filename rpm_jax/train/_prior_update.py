@@ -27,12 +27,14 @@ class MaximisePrior:
 
     def __call__(self, params: dict[str, Any], data: Data, fraction: Array) -> dict[str, Any]:
         """Parameters with the prior maximised."""
+        inputs = {} if data.inputs is None else {"inputs": data.inputs}
         components = data if ability(self.model, "needs_mixture", True) else None
         prior = self.model.prior.maximise(
             params["prior"],
             infer_data(self.model, params, data, components).posterior,
             pseudo_count=self.pseudo_count,
             perturbation=self.perturbation * (1.0 - fraction),
+            **inputs,
         )
         return {**params, "prior": prior}
 
