@@ -25,8 +25,8 @@ PLAIN_ELEMENTS = 2**18
 """Up to this many in all, one block is faster."""
 
 LEAST_BLOCK = 4
-"""Components of a block at least, where terms are many (long sequences): sums are over the components, and of one
-they take three times as long."""
+"""Components of a block at least, where terms are many (long sequences): sums are over the components, and of
+one they take three times as long."""
 
 Evaluate = Callable[..., tuple[Any, Array]]
 """(rows, start, *constants) -> natural parameters and log-mass of a block of components, (M, J, T)."""
