@@ -1,9 +1,9 @@
 """Gaussian processes as Markov chains against dense covariances: steps of a model, smoothing, whole fits.
 
-`--what` says what is measured. `steps`: a training step (bound, gradient, update) of a model of N sequences with
-J views and two latents, dense and in O(T). `smoothing`: conditioning the prior on B sequences, alone and with the
-gradient of log-normaliser and marginals in potentials and length scales, up to long sequences; drawn with
-`--figure`. `crossover`: the same for short ones, by number of states. `fit`: seconds of `fit_seeds`.
+`--what` says what is measured. `steps`: a training step (bound, gradient, update) of a model of N sequences
+with J views and two latents, dense and in O(T). `smoothing`: conditioning the prior on B sequences, alone and
+with the gradient of log-normaliser and marginals in potentials and length scales, up to long sequences; drawn
+with `--figure`. `crossover`: the same for short ones, by number of states. `fit`: seconds of `fit_seeds`.
 """
 
 import itertools
