@@ -34,7 +34,7 @@ COLUMNS = (
     Column("buffers MiB", "buffers", "11.1f"),
     Column("compile s", "compile_seconds", "9.1f"),
 )
-SOLVERS = {"dense": solvers.dense(), "markov": solvers.markov()}
+SOLVERS: dict[str, solvers.Solver] = {"dense": solvers.dense(), "markov": solvers.markov()}
 
 
 def movements(num_sequences: int, num_sites: int, num_views: int) -> tuple[np.ndarray, ...]:
@@ -91,7 +91,7 @@ def compiled_smoothing(
 
     def total(params: dict, potentials: DiagonalGaussian) -> jax.Array:
         posterior = spec.apply(params).condition(potentials)
-        moments = jnp.square(posterior.mean) + jnp.square(posterior.variance)
+        moments = jnp.square(posterior.mean) + jnp.square(posterior.standard_deviation)
         return jnp.sum(posterior.log_normalizer) + jnp.sum(moments)
 
     function = jax.jit(jax.grad(total, (0, 1)) if gradient else total)

@@ -21,6 +21,7 @@ from rpm_jax.model._blocks import recognise_in_blocks
 from rpm_jax.model._mixture import mixture_of_source
 from rpm_jax.model._parts import (
     check_equal_sites,
+    check_inputs,
     check_part,
     groups_by_part,
     init_prior,
@@ -140,6 +141,7 @@ class RPM:
         Warns:
             RuntimeWarning: Of views that are constant, and of columns whose scale outliers rule.
         """
+        check_inputs(self.prior, data.inputs)
         sites = initial_sites(self.prior)
         num_sites = sites.batch_shape[0]
         warn_of_views(data, num_sites)

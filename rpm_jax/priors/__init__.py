@@ -10,6 +10,7 @@ from rpm_jax.priors import kernels, solvers
 from rpm_jax.priors._base import Posterior, Prior, PriorSpec, RelativePrior, SitePosterior
 from rpm_jax.priors._fixed import Fixed, as_spec, fixed
 from rpm_jax.priors._gaussian_process import GaussianProcess, GaussianProcessPosterior
+from rpm_jax.priors._gaussian_process_of_times import LearnableGaussianProcessOfTimes
 from rpm_jax.priors._gaussian_process_spec import (
     LearnableGaussianProcess,
     LearnableJointGaussianProcess,
@@ -40,6 +41,7 @@ __all__ = [
     "Independent",
     "LearnableDirichletTopics",
     "LearnableGaussianProcess",
+    "LearnableGaussianProcessOfTimes",
     "LearnableHiddenMarkov",
     "LearnableJointGaussianProcess",
     "LearnableStatic",
