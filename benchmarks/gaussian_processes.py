@@ -1,9 +1,9 @@
 """Gaussian processes as Markov chains against dense covariances: steps of a model, smoothing, whole fits.
 
-`--what steps`: milliseconds of a training step (bound, gradient, update) of a model of N sequences with J views and
-two latents, dense and in O(T). `--what smoothing`: condition the prior on B sequences, alone and with the gradient
-of log-normaliser and marginals in potentials and length scales, up to long sequences; with `--figure` drawn against
-T. `--what crossover`: the same for short ones, by number of states. `--what fit`: seconds of `fit_seeds`.
+`--what` says what is measured. `steps`: a training step (bound, gradient, update) of a model of N sequences
+with J views and two latents, dense and in O(T). `smoothing`: conditioning the prior on B sequences, alone and
+with the gradient of log-normaliser and marginals in potentials and length scales, up to long sequences; drawn
+with `--figure`. `crossover`: the same for short ones, by number of states. `fit`: seconds of `fit_seeds`.
 """
 
 import itertools
@@ -34,7 +34,7 @@ COLUMNS = (
     Column("buffers MiB", "buffers", "11.1f"),
     Column("compile s", "compile_seconds", "9.1f"),
 )
-SOLVERS = {"dense": solvers.dense(), "markov": solvers.markov()}
+SOLVERS: dict[str, solvers.Solver] = {"dense": solvers.dense(), "markov": solvers.markov()}
 
 
 def movements(num_sequences: int, num_sites: int, num_views: int) -> tuple[np.ndarray, ...]:
@@ -91,7 +91,7 @@ def compiled_smoothing(
 
     def total(params: dict, potentials: DiagonalGaussian) -> jax.Array:
         posterior = spec.apply(params).condition(potentials)
-        moments = jnp.square(posterior.mean) + jnp.square(posterior.variance)
+        moments = jnp.square(posterior.mean) + jnp.square(posterior.standard_deviation)
         return jnp.sum(posterior.log_normalizer) + jnp.sum(moments)
 
     function = jax.jit(jax.grad(total, (0, 1)) if gradient else total)

@@ -56,6 +56,9 @@ EXAMPLES = {
     priors.LearnableGaussianProcess: lambda: priors.gaussian_process(
         TIMES, 0.9 * kernels.RBF() + kernels.White(0.1), num_latents=2, mean="free"
     ),
+    priors.LearnableGaussianProcessOfTimes: lambda: priors.gaussian_process(
+        num_sites=np.int64(30), kernel="matern32", mean="constant"
+    ),
     priors.LearnableJointGaussianProcess: lambda: priors.joint_gaussian_process(TIMES, "matern32"),
     priors.LearnableTridiagonalGaussianProcess: lambda: priors.tridiagonal_gaussian_process(3),
     priors.InputDrivenHiddenMarkov: lambda: priors.hidden_markov(2, 3, inputs=MLP),

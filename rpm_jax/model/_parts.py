@@ -68,6 +68,8 @@ def check_inputs(spec: Any, inputs: Any) -> None:
             f"inputs: the prior {name} depends on inputs of every datum, and these data have none; pass "
             "rpm_jax.as_data(views, inputs=...), or inputs= to a fit"
         )
+    if inputs is not None and hasattr(spec, "check_inputs"):
+        spec.check_inputs(inputs)
 
 
 def reference_sites(spec: Any, params: Any) -> Any:

@@ -22,6 +22,7 @@ from rpm_jax.model._blocks import recognise_in_blocks
 from rpm_jax.model._mixture import mixture_of_source
 from rpm_jax.model._parts import (
     check_equal_sites,
+    check_inputs,
     check_part,
     groups_by_part,
     init_prior,
@@ -149,9 +150,9 @@ class RPM:
             RuntimeWarning: Of views that are constant, of columns whose scale outliers rule, and of sites at
                 which few data have a view.
         """
+        self.check_data(data)
         sites = initial_sites(self.prior)
         num_sites = sites.batch_shape[0]
-        self.check_data(data)
         warn_of_views(data, num_sites)
         mask = site_mask(data.views, data.mask, num_sites)
         if not self.pooled:
@@ -162,9 +163,8 @@ class RPM:
         return data._replace(distinct=distinct_values(data.views, num_sites, mask, data.log_weights))
 
     def check_data(self, data: Data) -> None:
-        """Raise `ValueError` for known inputs that the prior has no use for."""
-        if data.inputs is not None and hasattr(self.prior, "check_inputs"):
-            self.prior.check_inputs(data.inputs)
+        """Raise `ValueError` for inputs that are not for the prior, where they are known."""
+        check_inputs(self.prior, data.inputs)
 
     def default_batch_size(self, data: Data) -> int:
         """32, or 256 where sites have one-hot statistics."""

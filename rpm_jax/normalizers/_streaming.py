@@ -24,6 +24,10 @@ them fit a processor's cache."""
 PLAIN_ELEMENTS = 2**18
 """Up to this many in all, one block is faster."""
 
+LEAST_BLOCK = 4
+"""Components of a block at least, where terms are many (long sequences): sums are over the components, and of
+one they take three times as long."""
+
 Evaluate = Callable[..., tuple[Any, Array]]
 """(rows, start, *constants) -> natural parameters and log-mass of a block of components, (M, J, T)."""
 
@@ -118,7 +122,7 @@ def _default_block_size(components: Components, num_terms: int) -> int:
     own = getattr(components, "block_size", None) or size
     if size * num_terms <= for_this_device(PLAIN_ELEMENTS) and own >= size:
         return size
-    return min(own, max(1, for_this_device(BLOCK_ELEMENTS) // num_terms))
+    return min(own, size, max(LEAST_BLOCK, for_this_device(BLOCK_ELEMENTS) // num_terms))
 
 
 def _array_blocks(

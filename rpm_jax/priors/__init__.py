@@ -18,6 +18,7 @@ from rpm_jax.priors._base import (
 )
 from rpm_jax.priors._fixed import Fixed, as_spec, fixed
 from rpm_jax.priors._gaussian_process import GaussianProcess, GaussianProcessPosterior
+from rpm_jax.priors._gaussian_process_of_times import LearnableGaussianProcessOfTimes
 from rpm_jax.priors._gaussian_process_spec import (
     LearnableGaussianProcess,
     LearnableJointGaussianProcess,
@@ -53,6 +54,7 @@ __all__ = [
     "InputDrivenHiddenMarkov",
     "LearnableDirichletTopics",
     "LearnableGaussianProcess",
+    "LearnableGaussianProcessOfTimes",
     "LearnableHiddenMarkov",
     "LearnableJointGaussianProcess",
     "LearnableLinearGaussian",

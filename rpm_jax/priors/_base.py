@@ -72,7 +72,7 @@ class PriorSpec(Protocol):
     `apply(params, inputs)`, whose prior has the inputs' first axis as its batch axis, and
     `reference(params)`: sites η̄0_t that do not depend on a datum, batch shape (T,), which factors are
     relative to. `init(key, None)` says of which family and how many they are, before there are data. It may
-    have `check_inputs(inputs)`, which raises for known inputs that it has no use for.
+    have `check_inputs(inputs)`, which raises for inputs that do not fit, where they are known.
     """
 
     def init(self, key: Array) -> Any:

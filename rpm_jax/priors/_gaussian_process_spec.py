@@ -12,6 +12,7 @@ from rpm_jax._record import record
 from rpm_jax.expfam import Gaussian
 from rpm_jax.priors._base import Prior, PriorSpec
 from rpm_jax.priors._fixed import learned_or_fixed
+from rpm_jax.priors._gaussian_process_of_times import LearnableGaussianProcessOfTimes
 from rpm_jax.priors._static import Static
 from rpm_jax.priors._times import as_locations
 from rpm_jax.priors.kernels import Kernel, as_kernel
@@ -71,9 +72,10 @@ class LearnableGaussianProcess:
 
 
 def gaussian_process(
-    times: Any,
+    times: Any = None,
     kernel: str | Kernel = "rbf",
     *,
+    num_sites: int | None = None,
     num_latents: int = 1,
     mean: str = "zero",
     solver: Solver | None = None,
@@ -84,9 +86,11 @@ def gaussian_process(
     Args:
         times: The sites' times, shape (T,), strictly increasing: numbers in any unit, or dates or durations,
             which become seconds. Or the sites' locations, shape (T, D), in any order. Kernels see them since
-            the first, which is subtracted in double precision.
+            the first, which is subtracted in double precision. None: each datum has times of its own, its
+            inputs: `rpm_jax.as_data(views, inputs=times)`, shape (N, T).
         kernel: "rbf", "matern12", "matern32", "matern52", all of unit variance, or one of
             `rpm_jax.priors.kernels`, such as `RBF(lengthscale=0.1)`.
+        num_sites: T, where times are inputs.
         num_latents: K, the number of independent latents per site.
         mean: "zero", or learned: "constant" over time, or "free".
         solver: `solvers.dense()`, O(T³), or `solvers.markov()`, O(T), for kernels that have a Markov form;
@@ -101,7 +105,14 @@ def gaussian_process(
         ValueError: If times are not finite and strictly increasing, lose their steps in JAX's precision, or
             for an unknown kernel or mean, or a solver that cannot take the kernel.
     """
-    spec = LearnableGaussianProcess(times, as_kernel(kernel), num_latents, mean, solver)
+    kernel = as_kernel(kernel)
+    if times is None:
+        if num_sites is None:
+            raise ValueError("gaussian_process: give times, or num_sites where each datum has its own times")
+        return LearnableGaussianProcessOfTimes(num_sites, kernel, num_latents, mean, solver, learnable)
+    if num_sites is not None and num_sites != len(times):
+        raise ValueError(f"gaussian_process: num_sites is {num_sites}, and there are {len(times)} times")
+    spec = LearnableGaussianProcess(times, kernel, num_latents, mean, solver)
     return learned_or_fixed(spec, learnable)
 
 

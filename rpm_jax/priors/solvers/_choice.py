@@ -7,9 +7,10 @@ from rpm_jax.priors.solvers._base import Solver
 from rpm_jax.priors.solvers._dense import Dense
 from rpm_jax.priors.solvers._markov import Markov
 
-CROSSOVER = {1: 40, 2: 50, 3: 80}
+CROSSOVER = {1: 20, 2: 20, 3: 30}
 """From how many sites on a chain of 1, 2, 3 states is faster than dense covariances; measured on a CPU by
-`python -m benchmarks.gaussian_processes`. More states are taken to need as many sites more."""
+`python -m benchmarks.gaussian_processes --what crossover`. More states are taken to need
+20 sites for each."""
 
 
 def default(kernel: Kernel, num_sites: int, num_dimensions: int) -> Solver:
@@ -23,7 +24,7 @@ def default(kernel: Kernel, num_sites: int, num_dimensions: int) -> Solver:
     states = num_states(kernel)
     if num_dimensions or states is None:
         return Dense()
-    return Markov() if num_sites >= CROSSOVER.get(states, 40 * states) else Dense()
+    return Markov() if num_sites >= CROSSOVER.get(states, 20 * states) else Dense()
 
 
 def as_solver(solver: Any) -> Solver:
