@@ -39,7 +39,7 @@ class Smoothed:
 
     @property
     def log_normalizer(self) -> Array:
-        """log ∫ p(Z) exp Σ_t [h_tᵀ H_t z_t − ½ z_tᵀ H_tᵀ W_t H_t z_t] dZ, shape (...)."""
+        """Of all sites: log ∫ p(Z) exp Σ_t [h_tᵀ H_t z_t − ½ z_tᵀ H_tᵀ W_t H_t z_t] dZ, shape (...)."""
         return jnp.sum(self.log_normalizers, axis=-1)
 
     @property
