@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from rpm_jax._jit import jit
 from rpm_jax._linalg import matmul, matrix_vector, transpose
 from rpm_jax._pytree import pytree_dataclass
 
@@ -95,6 +96,7 @@ def predict(
     return matrix_vector(transition, mean) + bias, symmetric(moved + noise)
 
 
+@jit
 def marginals(chain: GaussianChain, num_sites: int) -> tuple[Array, Array]:
     """The moments of every z_t.
 

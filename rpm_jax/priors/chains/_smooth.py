@@ -6,11 +6,16 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from rpm_jax._jit import jit
 from rpm_jax._linalg import matmul, matrix_vector, transpose
 from rpm_jax._pytree import pytree_dataclass
 from rpm_jax.priors.chains._absorb import Absorbed, Potential, as_potential
 from rpm_jax.priors.chains._chain import GaussianChain, Steps, steps_of, symmetric
 from rpm_jax.priors.chains._filter import filter_in_sequence
+from rpm_jax.priors.chains._scan import filter_in_parallel, smooth_in_parallel
+
+LEAST_PARALLEL = 32
+"""The number of sites from which accelerators take the associative scan."""
 
 
 @pytree_dataclass
@@ -75,24 +80,44 @@ def smooth(
         linear: h, shape (..., T, K).
         precision: W, symmetric positive semi-definite, shape (..., T, K, K); zero where nothing is known.
         emission: H, shape (K, S) or (..., T, K, S); None for the identity.
-        parallel: Not used yet.
+        parallel: Whether by an associative scan, in O(log T) steps of several times the work, or in T steps;
+            None: in parallel on accelerators where T is at least `LEAST_PARALLEL`.
 
     Returns:
         Moments of batch shape (...). NaN where a W is negative.
     """
-    del parallel
+    return _smooth(chain, linear, precision, emission, parallel)
+
+
+@jit
+def _smooth(
+    chain: GaussianChain, linear: Array, precision: Array, emission: Array | None, parallel: bool | None
+) -> Smoothed:
     num_sites = linear.shape[-2]
     batch = jnp.broadcast_shapes(chain.batch_shape, linear.shape[:-2], precision.shape[:-3])
     if emission is not None and emission.ndim > 2:
         batch = jnp.broadcast_shapes(batch, emission.shape[:-3])
     precision = symmetric(precision)
-    steps = steps_of(chain, num_sites)
     by_site = as_potential(linear, precision, emission)
     potentials = Potential(
         *(jnp.moveaxis(x, -rank, 0) for x, rank in zip(by_site, (2, 3, 3, 2, 2), strict=True))
     )
-    messages = filter_in_sequence(chain, steps, potentials, batch)
-    mean, covariance, information = smooth_in_sequence(steps, messages)
+
+    def in_sequence(chain: GaussianChain, potentials: Potential) -> tuple[Absorbed, tuple]:
+        steps = steps_of(chain, num_sites)
+        messages = filter_in_sequence(chain, steps, potentials, batch)
+        return messages, smooth_in_sequence(steps, messages)
+
+    def in_parallel(chain: GaussianChain, potentials: Potential) -> tuple[Absorbed, tuple]:
+        steps = steps_of(chain, num_sites)
+        messages = filter_in_parallel(chain, steps, potentials, batch)
+        return messages, smooth_in_parallel(steps, messages)
+
+    if parallel is None and num_sites >= LEAST_PARALLEL:
+        messages, moments = lax.platform_dependent(chain, potentials, cpu=in_sequence, default=in_parallel)
+    else:
+        messages, moments = (in_parallel if parallel else in_sequence)(chain, potentials)
+    mean, covariance, information = moments
     return Smoothed(
         jnp.moveaxis(messages.log_normalizer, 0, -1),
         jnp.moveaxis(mean, 0, -2),
