@@ -193,8 +193,8 @@ def _check_shapes(arrays: dict[str, Array], num_sites: int) -> None:
         allowed = (num_sites - 1, 1)
         if not name.startswith("initial") and array.ndim > rank and array.shape[-rank - 1] not in allowed:
             raise ValueError(
-                f"LinearGaussian: {name} must have shape {(size,) * rank}{steps} (T = {num_sites} sites), got "
-                f"{array.shape}"
+                f"LinearGaussian: {name} must have shape {(size,) * rank}{steps} (T = {num_sites} sites), "
+                f"got {array.shape}"
             )
 
 

@@ -25,7 +25,7 @@ PARTS = ("transition", "mean", "noise", "initial")
 """What may be learned."""
 
 DOUBLINGS = 24
-"""Of the sum for the invariant covariance: 2²⁴ steps, after which any contraction that is learned has decayed."""
+"""Of the sum for the invariant covariance: 2²⁴ steps, after which whatever is learned has decayed."""
 
 
 @record
@@ -68,8 +68,8 @@ class LearnableLinearGaussian:
             require_choice("learned", part, PARTS)
         if not self.stationary and "invariant" in (self.noise, self.initial):
             raise ValueError(
-                f"stationary=False needs noise='free' and initial='free', since A may have no invariant law; got "
-                f"noise={self.noise!r} and initial={self.initial!r}"
+                f"stationary=False needs noise='free' and initial='free', since A may have no invariant law; "
+                f"got noise={self.noise!r} and initial={self.initial!r}"
             )
         if self.start is not None:
             object.__setattr__(self, "start", self._checked_start(self.start))
@@ -85,8 +85,8 @@ class LearnableLinearGaussian:
             norm = np.linalg.norm(np.asarray(start, float), 2) if is_concrete(start) else 0.0
             if norm >= 1:
                 raise ValueError(
-                    f"start must have singular values below 1, as every stable A has in coordinates in which the "
-                    f"invariant law is N(0, I); got {norm:.6g}"
+                    f"start must have singular values below 1, as every stable A has in coordinates in which "
+                    f"the invariant law is N(0, I); got {norm:.6g}"
                 )
             if is_concrete(start):
                 rebuilt, _ = self._form.stationary(self._form.params(start))

@@ -1,8 +1,8 @@
 """Forms of the transition A of a linear-Gaussian chain, in unconstrained numbers.
 
-In the coordinates in which a stationary chain has the invariant law N(μ, I), its noise is Q = I − A Aᵀ, so that
-A is a contraction: every stable A is one in some coordinates. Each form maps real numbers to contractions, and
-Q is computed without that difference.
+In the coordinates in which a stationary chain has the invariant law N(μ, I), its noise is Q = I − A Aᵀ, so
+that A is a contraction: every stable A is one in some coordinates. Each form maps real numbers to
+contractions, and Q is computed without that difference.
 """
 
 from typing import Any, Protocol
@@ -84,9 +84,9 @@ class Diagonal:
 
 @record
 class Rotations:
-    """Pairs of latents that rotate and decay, and for odd K one that decays: ρ [[cos θ, −sin θ], [sin θ, cos θ]].
+    """Pairs of latents that rotate and decay, and for odd K one that decays.
 
-    Eigenvalues are ρ exp(±iθ), ρ in (0, 1).
+    Each block is ρ [[cos θ, −sin θ], [sin θ, cos θ]]: its eigenvalues are ρ exp(±iθ), ρ in (0, 1).
     """
 
     def start(self, size: int) -> Array:
