@@ -241,6 +241,7 @@ def test_unwritable_output(tmp_path, capsys):
     assert "Traceback" not in printed.err
 
 
+@pytest.mark.slow
 def test_static(tmp_path):
     arguments = [*TINY, "--static", "--unnormalised", "--output", str(tmp_path)]
     assert poisson_balls.main(arguments) == 0

@@ -71,7 +71,10 @@ def test_the_same_seed_gives_the_same_numbers(done, tmp_path):
         pytest.param(["--local-states", "2", "3", "--views", "rotated-coloured"], marks=pytest.mark.slow),
         pytest.param(["--joint", "--batch-size", "8"], marks=pytest.mark.slow),
         pytest.param(["--latent", "gaussian", "-J", "3", "--batch-size", "8"], marks=pytest.mark.slow),
-        ["--queue", "16", "--batch-size", "8", "--networks", "separate", "--learn-prior"],
+        pytest.param(
+            ["--queue", "16", "--batch-size", "8", "--networks", "separate", "--learn-prior"],
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=lambda arguments: arguments[0],
 )

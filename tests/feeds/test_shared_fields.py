@@ -64,6 +64,7 @@ def test_subset(case):
     np.testing.assert_allclose(got, bound(model, params, batch, joined), rtol=1e-12)
 
 
+@pytest.mark.parametrize("case", [pytest.param("static", marks=pytest.mark.slow), "pooled"], indirect=True)
 def test_blocks_and_streams(case, monkeypatch):
     """Blocks of data that do not come out even: bounds, posteriors, and gradients of the streamed mixture."""
     model, data, params = case
@@ -89,6 +90,7 @@ def test_blocks_and_streams(case, monkeypatch):
 
 
 @pytest.mark.parametrize("components", [rpm.feeds.queue(6), rpm.feeds.random_subset(5)], ids=str)
+@pytest.mark.parametrize("case", ["static", pytest.param("pooled", marks=pytest.mark.slow)], indirect=True)
 def test_fit(case, components):
     model, data, _ = case
     options = {"num_steps": 40, "batch_size": 4, "optimizer": rpm.train.Adam({"networks": 0.05})}

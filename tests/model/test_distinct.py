@@ -37,7 +37,11 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("name", CASES)
+# Pooled sites are in the pooled chain too, views without sites in the states.
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=pytest.mark.slow) if n in ("pooled", "static") else n for n in CASES],
+)
 def test_bound_and_gradient(name):
     model, views = CASES[name]
     options = {}

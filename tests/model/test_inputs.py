@@ -221,7 +221,14 @@ def test_feeds_carry_inputs(params, feed):
 
 
 @pytest.mark.parametrize(
-    "components", [None, rpm.feeds.minibatch(), rpm.feeds.queue(6), rpm.feeds.random_subset(3)], ids=str
+    "components",
+    [
+        None,
+        rpm.feeds.queue(6),
+        pytest.param(rpm.feeds.minibatch(), marks=pytest.mark.slow),
+        pytest.param(rpm.feeds.random_subset(3), marks=pytest.mark.slow),
+    ],
+    ids=str,
 )
 def test_fits(components):
     mask = np.random.default_rng(2).random((SIZE, 2)) < 0.9

@@ -98,7 +98,14 @@ MODELS = {
 }
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        "saturated",
+        "exact",
+        *(pytest.param(n, marks=pytest.mark.slow) for n in ("amortized", "log-partition")),
+    ],
+)
 def test_fit_held_out_infer_and_both(name):
     model = MODELS[name]
     fit = rpm.fit(model, DATA, key=KEY, num_steps=2, batch_size=4, held_out=rpm.train.HeldOut(DATA, "both"))
@@ -110,7 +117,12 @@ def test_fit_held_out_infer_and_both(name):
 
 
 @pytest.mark.parametrize(
-    "components", [rpm.feeds.queue(6), rpm.feeds.random_subset(3), rpm.feeds.minibatch()]
+    "components",
+    [
+        rpm.feeds.queue(6),
+        pytest.param(rpm.feeds.random_subset(3), marks=pytest.mark.slow),
+        pytest.param(rpm.feeds.minibatch(), marks=pytest.mark.slow),
+    ],
 )
 def test_less_than_all_data(components):
     fit = rpm.fit(MODEL, DATA, key=KEY, num_steps=2, batch_size=4, components=components)

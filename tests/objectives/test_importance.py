@@ -95,6 +95,17 @@ def test_bound_estimate_exact(name):
     assert np.all(kl.standard_error < 0.03)
 
 
+@pytest.mark.parametrize("name", ["Beta", "VonMises"])
+def test_quadrature_alone(name):
+    """Where drawing takes long to compile, the integrals alone: log w and the posterior's part of the gap."""
+    prior, factors, (log_w, expected, _) = case(name)
+    integrals = log_likelihood_quadrature(prior, factors, factors)
+    np.testing.assert_allclose(integrals.log_likelihood, log_w, atol=1e-8)
+    gap = gap_from_quadrature(jax.jit(inner_bound)(prior, factors, factors), integrals)
+    np.testing.assert_allclose(gap.posterior_gap, log_w - expected, atol=1e-7)
+    assert np.all(gap.auxiliary_gap > 0)
+
+
 def test_divergence_of_unnormalised_mixtures_is_that_of_their_normalised_form():
     """exp⟨η, t⟩ + h with h = −A + log v is a mixture with weights v."""
     prior, factors, _ = case("DiagonalGaussian")

@@ -81,6 +81,7 @@ def test_who_has_no_turn_stays():
     assert any(np.any(a != b) for a, b in pairs)
 
 
+@pytest.mark.slow
 def test_turns_of_seeds_are_those_of_single_runs():
     keys = jax.random.split(KEY, 2)
     sweep = rpm.fit_seeds(MODEL, VIEWS, keys=keys, num_steps=7, alternate=TURNS)
