@@ -8,7 +8,7 @@ from jax import Array
 from rpm_jax._checks import caller_level
 from rpm_jax.data import Data
 
-FEWEST = 10
+FEWEST = 5
 """With fewer components F_jt is a poor estimate of the distribution of what view j says at site t."""
 
 

@@ -17,6 +17,7 @@ from benchmarks import (
     normalizer,
     precision,
     profile,
+    shared_precision,
     sweep,
 )
 from benchmarks._operations import count_operations
@@ -30,6 +31,7 @@ MODULES = {
     "factorisation": factorisation,
     "profile": profile,
     "precision": precision,
+    "shared_precision": shared_precision,
 }
 
 
@@ -48,6 +50,7 @@ MODULES = {
         ("devices --num-sequences 7", "--num-sequences must be at least 8, got 7"),
         ("factorisation --sizes 0", "--sizes must be at least 1, got 0"),
         ("factorisation --tasks solve", "invalid choice: 'solve'"),
+        ("shared_precision --families beta", "invalid choice: 'beta'"),
         ("profile --rounds 0", "--rounds must be at least 1, got 0"),
         ("profile --cases static", "invalid choice: 'static'"),
     ],
@@ -210,6 +213,15 @@ def test_factorisation(tmp_path, capsys):
         ("product", 2, 25),
         ("product", 3, 7),
     ]
+
+
+def test_shared_precision(tmp_path, capsys):
+    path = tmp_path / "shared.json"
+    options = f"--sizes 2 --components 7 --batch 2 --views 1 --sites 2 --rounds 1 --json {path}"
+    assert shared_precision.main(options.split()) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 3
+    results = json.loads(path.read_text())["results"]
+    assert [(row["family"], row["size"]) for row in results] == [("diagonal", 2), ("full", 2)]
 
 
 def test_factorisations_that_differ_are_not_timed(monkeypatch, capsys):

@@ -121,3 +121,17 @@ def test_what_does_not_fit():
     with pytest.raises(ValueError, match="do not go together"):
         rpm.factors.per_view(NETWORK, precision="shared", kind="scaled", log_partition=NETWORK)
     assert DiagonalGaussian(np.zeros(1), -np.ones(1)).num_unconstrained == 2
+
+
+@pytest.mark.parametrize("size", [30, 8])
+def test_drawn_sites(size):
+    """Pairs that are drawn have their own weights on the fast path too."""
+    factors = rpm.factors.per_view(NETWORK, precision="shared")
+    models = [rpm.RPM(PRIORS["Gaussian"], f, pooled=True) for f in (factors, without_fast_path(factors))]
+    params = init(models[0], KEY, DATA)
+    feed = rpm.feeds.random_sites(size)
+    state = feed_state(models[0], params, DATA, feed)
+    values = [feed_bound(model, params, DATA.all(), DATA, feed, state)[0] for model in models]
+    np.testing.assert_allclose(*values, rtol=1e-11)
+    if size == 30:
+        np.testing.assert_allclose(values[0], bound(models[1], params, DATA.all(), DATA), rtol=1e-10)

@@ -166,3 +166,15 @@ def test_what_does_not_fit():
         rpm.fit(model(3), whole, key=KEY, num_steps=1, components=feeds.random_sites(4, feeds.full()))
     with pytest.raises(ValueError, match="size must be a positive integer, got 0"):
         feeds.random_sites(0)
+
+
+def test_every_seed_draws_its_own():
+    """A sweep of a padded data set is the fits one by one."""
+    trials = [np.random.default_rng(n).normal(size=(length, 1)) for n, length in enumerate((4, 2, 5))]
+    padded = rpm.from_sequences([(trial, trial + 0.1) for trial in trials])
+    keys = jax.random.split(KEY, 2)
+    options = {"num_steps": 5, "components": feeds.random_sites(4)}
+    sweep = rpm.fit_seeds(model(5), padded, keys=keys, **options)
+    one = rpm.fit(model(5), padded, key=keys[1], **options)
+    np.testing.assert_allclose(sweep.history.train[1], one.history.train, rtol=1e-6)
+    assert [len(mean) for mean in rpm.unpad(sweep.run(1).posterior().mean, sweep.run(1))] == [4, 2, 5]
