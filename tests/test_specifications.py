@@ -59,6 +59,12 @@ EXAMPLES = {
     priors.LearnableGaussianProcessOfTimes: lambda: priors.gaussian_process(
         num_sites=np.int64(30), kernel="matern32", mean="constant"
     ),
+    priors.LearnableMixedGaussianProcess: lambda: priors.mixed_gaussian_process(
+        TIMES, ["matern32", kernels.Cosine(2.0)], mixing=[[1, 2]]
+    ),
+    priors.MixedGaussianProcess: lambda: priors.MixedGaussianProcess(
+        np.zeros(1), np.ones((1, 1)), np.ones((2, 1, 1)), np.zeros((1, 1, 1)), np.ones((1, 1, 1))
+    ),
     priors.LearnableJointGaussianProcess: lambda: priors.joint_gaussian_process(TIMES, "matern32"),
     priors.LearnableTridiagonalGaussianProcess: lambda: priors.tridiagonal_gaussian_process(3),
     priors.LearnableHiddenMarkov: lambda: priors.hidden_markov(2, 3, initial=np.array([0.3, 0.7])),
@@ -165,6 +171,7 @@ def implicit():
 NO_SPECIFICATIONS = {
     priors.GaussianProcessPosterior,
     priors.MarkovGaussianProcessPosterior,
+    priors.MixedGaussianProcessPosterior,
     priors.HiddenMarkovPosterior,
     priors.DirichletCategoricalPosterior,
     priors.SitePosterior,

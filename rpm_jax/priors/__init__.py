@@ -21,6 +21,8 @@ from rpm_jax.priors._hidden_markov import HiddenMarkov, HiddenMarkovPosterior, T
 from rpm_jax.priors._hidden_markov_spec import LearnableHiddenMarkov, hidden_markov
 from rpm_jax.priors._independent import Independent
 from rpm_jax.priors._markov_gaussian_process import MarkovGaussianProcess, MarkovGaussianProcessPosterior
+from rpm_jax.priors._mixed_gaussian_process import MixedGaussianProcess, MixedGaussianProcessPosterior
+from rpm_jax.priors._mixed_gaussian_process_spec import LearnableMixedGaussianProcess, mixed_gaussian_process
 from rpm_jax.priors._static import Static
 from rpm_jax.priors._static_spec import LearnableStatic, static
 from rpm_jax.priors._topics import DirichletCategorical, DirichletCategoricalPosterior
@@ -44,10 +46,13 @@ __all__ = [
     "LearnableGaussianProcessOfTimes",
     "LearnableHiddenMarkov",
     "LearnableJointGaussianProcess",
+    "LearnableMixedGaussianProcess",
     "LearnableStatic",
     "LearnableTridiagonalGaussianProcess",
     "MarkovGaussianProcess",
     "MarkovGaussianProcessPosterior",
+    "MixedGaussianProcess",
+    "MixedGaussianProcessPosterior",
     "Posterior",
     "Prior",
     "PriorSpec",
@@ -62,6 +67,7 @@ __all__ = [
     "hidden_markov",
     "joint_gaussian_process",
     "kernels",
+    "mixed_gaussian_process",
     "solvers",
     "static",
     "tridiagonal_gaussian_process",
