@@ -15,6 +15,14 @@ from rpm_jax.priors._base import (
     SitePosterior,
     posterior_divergence,
 )
+from rpm_jax.priors._driven_linear_gaussian_spec import (
+    Choices,
+    Driver,
+    LearnableDrivenLinearGaussian,
+    driven_linear_gaussian,
+    input_choices,
+    input_network,
+)
 from rpm_jax.priors._fixed import Fixed, as_spec, fixed
 from rpm_jax.priors._gaussian_process import GaussianProcess, GaussianProcessPosterior
 from rpm_jax.priors._gaussian_process_spec import (
@@ -38,8 +46,10 @@ from rpm_jax.priors._tridiagonal_spec import (
 )
 
 __all__ = [
+    "Choices",
     "DirichletCategorical",
     "DirichletCategoricalPosterior",
+    "Driver",
     "Fixed",
     "GaussianProcess",
     "GaussianProcessPosterior",
@@ -47,6 +57,7 @@ __all__ = [
     "HiddenMarkovPosterior",
     "Independent",
     "LearnableDirichletTopics",
+    "LearnableDrivenLinearGaussian",
     "LearnableGaussianProcess",
     "LearnableHiddenMarkov",
     "LearnableJointGaussianProcess",
@@ -64,9 +75,12 @@ __all__ = [
     "TransitionCounts",
     "as_spec",
     "dirichlet_topics",
+    "driven_linear_gaussian",
     "fixed",
     "gaussian_process",
     "hidden_markov",
+    "input_choices",
+    "input_network",
     "joint_gaussian_process",
     "kernels",
     "linear_gaussian",
