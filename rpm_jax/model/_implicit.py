@@ -24,7 +24,7 @@ from rpm_jax.objectives import (
     sliced_score_matching,
     view_score_matching,
 )
-from rpm_jax.priors import Prior
+from rpm_jax.priors import Prior, posterior_divergence
 
 EVALUATED_SHIFTS = 20
 """How many combinations of each datum's views with others' the integral is estimated from."""
@@ -214,7 +214,7 @@ class ImplicitRPM:
             bound = bound - self.penalty_weight * mixture.moments
         posterior = inferred.posterior
         mean = posterior.sites.mean_parameters()
-        divergence = jnp.sum(inferred.potentials.dot(mean), axis=-1) - posterior.log_normalizer
+        divergence = posterior_divergence(posterior, inferred.potentials, mean)
         return Terms(bound, divergence)
 
     # Densities, which score matching takes the derivatives of.

@@ -28,6 +28,7 @@ from rpm_jax.normalizers import (
 from rpm_jax.objectives import log_ratios_at
 from rpm_jax.outputs import SiteOutputs, to_positions
 from rpm_jax.posteriors import sized
+from rpm_jax.priors import posterior_divergence
 
 ESTIMATED_COMBINATIONS = 2**16
 """How many random combinations F is estimated from in evaluations, where there are more."""
@@ -146,7 +147,7 @@ class JointRPM:
         del params, rows
         posterior = inferred.posterior
         potentials = log_ratios_at(own, mixture, None).sum(-2)
-        divergence = jnp.sum(potentials.dot(posterior.sites.mean_parameters()), -1) - posterior.log_normalizer
+        divergence = posterior_divergence(posterior, potentials, posterior.sites.mean_parameters())
         return Terms(posterior.log_normalizer, divergence)
 
     def _index(self, size: int, num_views: int, estimate: bool) -> Array:

@@ -23,6 +23,7 @@ from rpm_jax.model._parts import (
 )
 from rpm_jax.model._protocol import Terms
 from rpm_jax.objectives import LocalLatents, local_latents
+from rpm_jax.priors import posterior_divergence
 
 
 class LocalOutputs(NamedTuple):
@@ -170,7 +171,7 @@ class LocalLatentRPM:
         del params, rows, own, mixture
         posterior = inferred.posterior
         mean = posterior.sites.mean_parameters()
-        divergence = jnp.sum(inferred.potentials.dot(mean), axis=-1) - posterior.log_normalizer
+        divergence = posterior_divergence(posterior, inferred.potentials, mean)
         return Terms(inferred.log_likelihood, divergence)
 
 

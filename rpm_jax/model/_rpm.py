@@ -36,7 +36,7 @@ from rpm_jax.model._records import Factors, Inferred, Mixture
 from rpm_jax.normalizers import Block
 from rpm_jax.objectives import free_energy_at, inner_bound_at, log_ratios_at
 from rpm_jax.posteriors import PosteriorStrategy
-from rpm_jax.priors import Prior, as_spec
+from rpm_jax.priors import Prior, as_spec, posterior_divergence
 
 BATCH_SIZE = 32
 EXACT_BATCH_SIZE = 256
@@ -324,7 +324,7 @@ class RPM:
         """The inner bound of each datum, or its likelihood. Log p0(x_j) of the marginals is not in it."""
         posterior, potentials = inferred.posterior, inferred.potentials
         marginals = posterior.sites if inferred.marginals is None else inferred.marginals
-        divergence = jnp.sum(potentials.dot(marginals.mean_parameters()), axis=-1) - posterior.log_normalizer
+        divergence = posterior_divergence(posterior, potentials, marginals.mean_parameters())
         if self.is_exact:
             if inferred.marginals is None and self.needs_mixture:
                 return Terms(posterior.log_normalizer, divergence)

@@ -8,7 +8,7 @@ from jax import Array
 from rpm_jax.expfam import ExponentialFamily
 from rpm_jax.normalizers import as_components, log_tilted_mixture
 from rpm_jax.objectives._checks import check_component_shapes, check_shapes, reference_sites
-from rpm_jax.priors import Posterior, Prior
+from rpm_jax.priors import Posterior, Prior, posterior_divergence
 
 
 def inner_bound(
@@ -121,7 +121,7 @@ def inner_bound_at(
     """
     marginals = posterior.sites if marginals is None else marginals
     mean = marginals.mean_parameters()
-    negative_divergence = jnp.sum(-potentials.dot(mean), axis=-1) + posterior.log_normalizer
+    negative_divergence = -posterior_divergence(posterior, potentials, mean)
     marginals = marginals[..., None, :]
     mean = tuple(
         jnp.expand_dims(m, -1 - rank - 1) for m, rank in zip(mean, sites.natural_ranks.values(), strict=True)

@@ -7,7 +7,22 @@ Classes are priors; functions in lower case make specifications of priors with l
 """
 
 from rpm_jax.priors import kernels, solvers
-from rpm_jax.priors._base import Posterior, Prior, PriorSpec, RelativePrior, SitePosterior
+from rpm_jax.priors._base import (
+    Posterior,
+    Prior,
+    PriorSpec,
+    RelativePrior,
+    SitePosterior,
+    posterior_divergence,
+)
+from rpm_jax.priors._driven_linear_gaussian_spec import (
+    Choices,
+    Driver,
+    LearnableDrivenLinearGaussian,
+    driven_linear_gaussian,
+    input_choices,
+    input_network,
+)
 from rpm_jax.priors._fixed import Fixed, as_spec, fixed
 from rpm_jax.priors._gaussian_process import GaussianProcess, GaussianProcessPosterior
 from rpm_jax.priors._gaussian_process_of_times import LearnableGaussianProcessOfTimes
@@ -20,6 +35,8 @@ from rpm_jax.priors._gaussian_process_spec import (
 from rpm_jax.priors._hidden_markov import HiddenMarkov, HiddenMarkovPosterior, TransitionCounts
 from rpm_jax.priors._hidden_markov_spec import LearnableHiddenMarkov, hidden_markov
 from rpm_jax.priors._independent import Independent
+from rpm_jax.priors._linear_gaussian import LinearGaussian, LinearGaussianPosterior
+from rpm_jax.priors._linear_gaussian_spec import LearnableLinearGaussian, linear_gaussian
 from rpm_jax.priors._markov_gaussian_process import MarkovGaussianProcess, MarkovGaussianProcessPosterior
 from rpm_jax.priors._mixed_gaussian_process import MixedGaussianProcess, MixedGaussianProcessPosterior
 from rpm_jax.priors._mixed_gaussian_process_spec import LearnableMixedGaussianProcess, mixed_gaussian_process
@@ -33,8 +50,10 @@ from rpm_jax.priors._tridiagonal_spec import (
 )
 
 __all__ = [
+    "Choices",
     "DirichletCategorical",
     "DirichletCategoricalPosterior",
+    "Driver",
     "Fixed",
     "GaussianProcess",
     "GaussianProcessPosterior",
@@ -42,13 +61,17 @@ __all__ = [
     "HiddenMarkovPosterior",
     "Independent",
     "LearnableDirichletTopics",
+    "LearnableDrivenLinearGaussian",
     "LearnableGaussianProcess",
     "LearnableGaussianProcessOfTimes",
     "LearnableHiddenMarkov",
     "LearnableJointGaussianProcess",
+    "LearnableLinearGaussian",
     "LearnableMixedGaussianProcess",
     "LearnableStatic",
     "LearnableTridiagonalGaussianProcess",
+    "LinearGaussian",
+    "LinearGaussianPosterior",
     "MarkovGaussianProcess",
     "MarkovGaussianProcessPosterior",
     "MixedGaussianProcess",
@@ -62,12 +85,17 @@ __all__ = [
     "TransitionCounts",
     "as_spec",
     "dirichlet_topics",
+    "driven_linear_gaussian",
     "fixed",
     "gaussian_process",
     "hidden_markov",
+    "input_choices",
+    "input_network",
     "joint_gaussian_process",
     "kernels",
+    "linear_gaussian",
     "mixed_gaussian_process",
+    "posterior_divergence",
     "solvers",
     "static",
     "tridiagonal_gaussian_process",

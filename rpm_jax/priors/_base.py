@@ -81,6 +81,23 @@ class PriorSpec(Protocol):
         ...
 
 
+def posterior_divergence(posterior: Posterior, potentials: Any, mean: Any) -> Array:
+    """KL(q‖p) = Σ_t ⟨λ_t, μ_t⟩ − log_normalizer, in nats, shape (...).
+
+    Where a posterior says what each site adds to its log-normaliser (`log_normalizers`, shape (..., T)), the
+    differences are summed: over long sequences both sums are far larger than their difference.
+
+    Args:
+        posterior: q.
+        potentials: λ, batch shape (..., T).
+        mean: μ, the mean parameters of its marginals.
+    """
+    expected = potentials.dot(mean)
+    if hasattr(posterior, "log_normalizers"):
+        return jnp.sum(expected - posterior.log_normalizers, axis=-1)
+    return jnp.sum(expected, axis=-1) - posterior.log_normalizer
+
+
 @pytree_dataclass
 class RelativePrior:
     """A prior that differs by datum, with the sites that factors are relative to.

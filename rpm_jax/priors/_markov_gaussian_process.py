@@ -91,8 +91,8 @@ class MarkovGaussianProcess:
         """
         check_potentials("MarkovGaussianProcess", potentials, self.sites())
         prior = self.with_batch_axes(potentials.eta1.ndim - 2)
-        log_normalizer, mean, variance = _smooth(prior, potentials)
-        return MarkovGaussianProcessPosterior(log_normalizer, mean, variance, prior, potentials)
+        log_normalizers, mean, variance = _smooth(prior, potentials)
+        return MarkovGaussianProcessPosterior(log_normalizers, mean, variance, prior, potentials)
 
     def sample(self, key: Array, shape: tuple[int, ...] = ()) -> Array:
         """Draw whole trajectories from the prior, shape `shape` + (..., T, K)."""
@@ -120,7 +120,7 @@ class MarkovGaussianProcessPosterior:
     """A `MarkovGaussianProcess` conditioned on potentials.
 
     Attributes:
-        log_normalizer: Shape (...).
+        log_normalizers: What each site adds to `log_normalizer`, given those before it, shape (..., T).
         mean: E[z_t], shape (..., T, K).
         variance: Var[z_t], shape (..., T, K).
         prior: With as many batch axes.
@@ -128,12 +128,17 @@ class MarkovGaussianProcessPosterior:
         exact: True.
     """
 
-    log_normalizer: Array
+    log_normalizers: Array
     mean: Array
     variance: Array
     prior: MarkovGaussianProcess
     potentials: DiagonalGaussian
     exact: bool = static_field(default=True)
+
+    @property
+    def log_normalizer(self) -> Array:
+        """Shape (...)."""
+        return jnp.sum(self.log_normalizers, axis=-1)
 
     @property
     def standard_deviation(self) -> Array:
@@ -264,9 +269,9 @@ def _smooth_matrices(
         jnp.eye(1, size, dtype=linear.dtype),
         parallel=prior.parallel,
     )
-    offset = jnp.sum(prior.mean * (linear - 0.5 * evidence * prior.mean), axis=-1)
+    offset = prior.mean * (linear - 0.5 * evidence * prior.mean)
     return (
-        jnp.sum(offset + smoothed.log_normalizer, axis=-1),
+        jnp.sum(offset + smoothed.log_normalizers, axis=-2),
         transpose(prior.mean + smoothed.mean[..., 0]),
         transpose(smoothed.covariance[..., 0, 0]),
     )
@@ -284,9 +289,9 @@ def _smooth_numbers(prior: MarkovGaussianProcess, potentials: DiagonalGaussian) 
         linear - evidence * mean,
         evidence,
     )
-    offset = jnp.sum(mean * (linear - 0.5 * evidence * mean), axis=0)
+    offset = mean * (linear - 0.5 * evidence * mean)
     return (
-        jnp.sum(offset + smoothed.log_normalizer, axis=0),
+        jnp.moveaxis(jnp.sum(offset + smoothed.log_normalizers, axis=1), 0, -1),
         _sites_last(mean + smoothed.mean),
         _sites_last(smoothed.variance),
     )

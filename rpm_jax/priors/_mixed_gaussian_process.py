@@ -57,8 +57,8 @@ class MixedGaussianProcess:
             The posterior, batch shape (...).
         """
         check_potentials("MixedGaussianProcess", potentials, self.sites())
-        log_normalizer, smoothed = _smooth(self, potentials)
-        return MixedGaussianProcessPosterior(log_normalizer, self.mean, self.emission, smoothed)
+        log_normalizers, smoothed = _smooth(self, potentials)
+        return MixedGaussianProcessPosterior(log_normalizers, self.mean, self.emission, smoothed)
 
     def sample(self, key: Array, shape: tuple[int, ...] = ()) -> Array:
         """Draw whole trajectories from the prior, shape `shape` + (T, K)."""
@@ -70,18 +70,23 @@ class MixedGaussianProcessPosterior:
     """A `MixedGaussianProcess` conditioned on potentials.
 
     Attributes:
-        log_normalizer: Shape (...).
+        log_normalizers: What each site adds to `log_normalizer`, given those before it, shape (..., T).
         offset: m, shape (K,).
         emission: H, shape (K, S).
         smoothed: The states' posterior.
         exact: True.
     """
 
-    log_normalizer: Array
+    log_normalizers: Array
     offset: Array
     emission: Array
     smoothed: Smoothed
     exact: bool = static_field(default=True)
+
+    @property
+    def log_normalizer(self) -> Array:
+        """Shape (...)."""
+        return jnp.sum(self.log_normalizers, axis=-1)
 
     @property
     def mean(self) -> Array:
@@ -119,8 +124,8 @@ def _smooth(prior: MixedGaussianProcess, potentials: Gaussian) -> tuple[Array, S
     linear, precision = potentials.eta1, -2.0 * potentials.eta2
     pulled = matrix_vector(precision, prior.mean)
     smoothed = smooth(prior.chain, linear - pulled, precision, prior.emission, parallel=prior.parallel)
-    offset = jnp.sum(prior.mean * (linear - 0.5 * pulled), axis=(-2, -1))
-    return offset + smoothed.log_normalizer, smoothed
+    offset = jnp.sum(prior.mean * (linear - 0.5 * pulled), axis=-1)
+    return offset + smoothed.log_normalizers, smoothed
 
 
 @jit

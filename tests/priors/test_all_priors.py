@@ -23,6 +23,8 @@ SPECS = {
     "tridiagonal": priors.tridiagonal_gaussian_process(4, num_latents=2),
     "joint": priors.joint_gaussian_process(TIMES),
     "hidden Markov": priors.hidden_markov(3, 4),
+    "linear Gaussian": priors.linear_gaussian(2, 4),
+    "free linear Gaussian": priors.linear_gaussian(2, 4, stationary=False),
 }
 
 
@@ -98,8 +100,9 @@ def test_static_is_conjugate(case):
     """log_normalizer = A(η0 + λ) − A(η0), and q = η0 + λ."""
     _, (posterior, *_, conditioned, normalizers) = case
     if not isinstance(posterior, priors.SitePosterior):
-        chains = priors.MarkovGaussianProcessPosterior | priors.HiddenMarkovPosterior
-        chains = chains | priors.MixedGaussianProcessPosterior
+        chains = priors.HiddenMarkovPosterior | priors.LinearGaussianPosterior
+        processes = priors.MarkovGaussianProcessPosterior | priors.MixedGaussianProcessPosterior
+        chains = chains | processes
         assert isinstance(posterior, priors.GaussianProcessPosterior | chains)
         return
     np.testing.assert_allclose(posterior.log_normalizer, normalizers, rtol=1e-12, atol=1e-12)

@@ -1,13 +1,17 @@
 """One Gaussian message and one potential: the product's moments, and what the potential says.
 
-With y = H z, G = H P Hᵀ, r = h − W H m,
+A potential exp(jᵀz − ½ zᵀJz) is an observation y of R z with unit noise, J = Rᵀ R, and a linear term j':
+j = Rᵀ y + j'. With B = I + R P Rᵀ and X = P Rᵀ B⁻¹,
 
-    N = (I + W G)⁻¹,   M = N W,   u = N r,   X = P Hᵀ N
-    m' = m + P Hᵀ u,   P' = P − P Hᵀ M H P = F P Fᵀ + X W Xᵀ,   F = I − X W H
-    log ∫ N(z; m, P) exp(hᵀHz − ½ zᵀHᵀWHz) dz = hᵀHm − ½ mᵀHᵀWHm + ½ rᵀ G u − ½ log|I + W G|
+    m' = m₀ + X (y − R m₀), m₀ = m + P j',   F = I − X R = (I + P J)⁻¹,
+    P' = (P⁻¹ + J)⁻¹ = F P Fᵀ + X Xᵀ,   u = j' + Rᵀ B⁻¹ (y − R m₀) = j − J m',   M = Rᵀ B⁻¹ R = J F,
+    log ∫ N(z; m, P) exp(jᵀz − ½ zᵀJz) dz = jᵀm − ½ mᵀJm + ½ (j − J m)ᵀ (m' − m) − ½ log|B|
 
-The second form of P' is positive semi-definite whatever rounding does, and an error of X changes it in second
-order only.
+Nothing cancels where J is large, and P' is positive semi-definite whatever rounding does; an error of X
+changes it in second order only. The derivatives need neither R nor y:
+
+    dm' = F (dm + dP u) + P' (dj − dJ m'),   dP' = F dP Fᵀ − P' dJ P',   dF = −F dP M − P' dJ F,
+    du = Fᵀ (dj − dJ m') − M (dm + dP u),   dM = Fᵀ dJ F − M dP M
 """
 
 from typing import NamedTuple
@@ -18,6 +22,47 @@ from jax import Array
 
 from rpm_jax._linalg import inverse_and_log_determinant, matmul, matrix_vector, transpose
 from rpm_jax.priors.chains._chain import symmetric
+from rpm_jax.priors.chains._factor import whiten
+
+
+class Potential(NamedTuple):
+    """Potentials exp(jᵀz − ½ zᵀJz) of states.
+
+    Attributes:
+        linear: j, shape (..., S).
+        precision: J, shape (..., S, S).
+        root: R, shape (..., K, S), without a derivative, as is what follows.
+        target: y, shape (..., K).
+        rest: j', shape (..., S).
+    """
+
+    linear: Array
+    precision: Array
+    root: Array
+    target: Array
+    rest: Array
+
+
+def as_potential(linear: Array, precision: Array, emission: Array | None = None) -> Potential:
+    """The potential exp(hᵀHz − ½ zᵀHᵀWHz).
+
+    Args:
+        linear: h, shape (..., K).
+        precision: W, symmetric positive semi-definite, shape (..., K, K).
+        emission: H, shape (..., K, S), or None for the identity.
+    """
+    factor, target, rest = whiten(precision, linear)
+    if emission is None:
+        return Potential(linear, precision, transpose(factor), target, rest)
+    turned = transpose(emission)
+    held = jax.lax.stop_gradient(turned)
+    return Potential(
+        matrix_vector(turned, linear),
+        matmul(turned, precision, emission),
+        transpose(matmul(held, factor)),
+        target,
+        matrix_vector(held, rest),
+    )
 
 
 class Absorbed(NamedTuple):
@@ -27,8 +72,9 @@ class Absorbed(NamedTuple):
         mean: m', shape (..., S).
         covariance: P', shape (..., S, S).
         log_normalizer: Shape (...).
-        score: u, shape (..., K), the gradient of the log-normaliser in H m.
-        information: M, shape (..., K, K), its negative Hessian.
+        score: u, shape (..., S), the gradient of the log-normaliser in m.
+        information: M, shape (..., S, S), its negative Hessian.
+        shrinkage: F, shape (..., S, S), the derivative of m' in m.
     """
 
     mean: Array
@@ -36,85 +82,61 @@ class Absorbed(NamedTuple):
     log_normalizer: Array
     score: Array
     information: Array
+    shrinkage: Array
 
 
 @jax.custom_jvp
-def resolve(covariance: Array, precision: Array, factor: Array) -> tuple[Array, Array, Array]:
-    """N = (I + W G)⁻¹, M = N W and log|I + W G|.
-
-        dN = −N (dW G + W dG) N,   dM = N dW Nᵀ − M dG M,   d log|I + W G| = tr M dG + tr G N dW
-
-    Args:
-        covariance: G, shape (..., K, K).
-        precision: W, shape (..., K, K).
-        factor: L with W = L Lᵀ, which has no derivative of its own.
-    """
-    if covariance.shape[-1] == 1:
-        product = covariance * precision
-        inverse = 1.0 / (1.0 + product)
-        return inverse, precision * inverse, jnp.log1p(product)[..., 0, 0]
-    identity = jnp.eye(covariance.shape[-1], dtype=covariance.dtype)
-    inner = identity + symmetric(matmul(transpose(factor), covariance, factor))
-    inner_inverse, log_determinant = inverse_and_log_determinant(inner)
-    information = symmetric(matmul(factor, inner_inverse, transpose(factor)))
-    inverse = identity - matmul(information, covariance)
-    # Where W G is large, the difference loses digits, which one step of Newton's iteration restores.
-    residual = identity - inverse - matmul(precision, matmul(covariance, inverse))
-    return inverse + matmul(inverse, residual), information, log_determinant
-
-
-@resolve.defjvp
-def _(primals: tuple, tangents: tuple) -> tuple[tuple, tuple]:
-    covariance, *_ = primals
-    covariance_dot, precision_dot, _ = tangents
-    inverse, information, _ = resolved = resolve(*primals)
-    moved = matmul(inverse, precision_dot)
-    information_moved = matmul(information, covariance_dot)
-    inverse_dot = -matmul(matmul(moved, covariance) + information_moved, inverse)
-    information_dot = matmul(moved, transpose(inverse)) - matmul(information_moved, information)
-    log_determinant_dot = jnp.trace(information_moved, axis1=-2, axis2=-1) + jnp.sum(
-        transpose(moved) * covariance, axis=(-2, -1)
-    )
-    return resolved, (inverse_dot, information_dot, log_determinant_dot)
-
-
-def absorb(
-    mean: Array,
-    covariance: Array,
-    linear: Array,
-    precision: Array,
-    factor: Array,
-    emission: Array | None = None,
-) -> Absorbed:
-    """The product of N(z; m, P) and exp(hᵀHz − ½ zᵀHᵀWHz).
+def absorb(mean: Array, covariance: Array, potential: Potential) -> Absorbed:
+    """The product of N(z; m, P) and a potential.
 
     Args:
         mean: m, shape (..., S).
-        covariance: P, shape (..., S, S).
-        linear: h, shape (..., K).
-        precision: W, shape (..., K, K).
-        factor: L with W = L Lᵀ, shape (..., K, K).
-        emission: H, shape (..., K, S), or None for the identity.
+        covariance: P, symmetric positive semi-definite, shape (..., S, S).
+        potential: Batch axes broadcast.
     """
-    if emission is None:
-        projected, crossed, inner = mean, covariance, covariance
-    else:
-        projected = matrix_vector(emission, mean)
-        crossed = matmul(covariance, transpose(emission))
-        inner = symmetric(matmul(emission, crossed))
-    inverse, information, log_determinant = resolve(inner, precision, factor)
-    pulled = matrix_vector(precision, projected)
-    residual = linear - pulled
-    score = matrix_vector(inverse, residual)
+    linear, precision, root, target, rest = potential
+    crossed = matmul(covariance, transpose(root))
+    observed = jnp.eye(root.shape[-2], dtype=mean.dtype) + matmul(root, crossed)
+    inverse, log_determinant = inverse_and_log_determinant(symmetric(observed))
+    start = mean + matrix_vector(covariance, rest)
+    innovation = target - matrix_vector(root, start)
     gain = matmul(crossed, inverse)
-    weighed = matmul(gain, precision)
-    shrink = jnp.eye(mean.shape[-1], dtype=mean.dtype) - (
-        weighed if emission is None else matmul(weighed, emission)
-    )
-    updated = matmul(shrink, covariance, transpose(shrink)) + matmul(weighed, transpose(gain))
-    log_normalizer = jnp.sum(projected * (linear - 0.5 * pulled), axis=-1) + 0.5 * (
-        jnp.sum(residual * matrix_vector(inner, score), axis=-1) - log_determinant
+    shrinkage = jnp.eye(mean.shape[-1], dtype=mean.dtype) - matmul(gain, root)
+    updated = start + matrix_vector(gain, innovation)
+    posterior = matmul(shrinkage, covariance, transpose(shrinkage)) + matmul(gain, transpose(gain))
+    weighed = matmul(inverse, root)
+    pulled = matrix_vector(precision, mean)
+    log_normalizer = jnp.sum(
+        mean * (linear - 0.5 * pulled) + 0.5 * (linear - pulled) * (updated - mean), axis=-1
     )
     return Absorbed(
-        mean + matrix_vector(crossed, score), symmetric(updated), log_normalizer, score, information
+        updated,
+        symmetric(posterior),
+        log_normalizer - 0.5 * log_determinant,
+        rest + matrix_vector(transpose(weighed), innovation),
+        symmetric(matmul(transpose(root), weighed)),
+        shrinkage,
+    )
+
+
+@absorb.defjvp
+def _(primals: tuple, tangents: tuple) -> tuple[Absorbed, Absorbed]:
+    mean_dot, covariance_dot, (linear_dot, precision_dot, *_) = tangents
+    absorbed = absorb(*primals)
+    mean, covariance, _, score, information, shrinkage = absorbed
+    moved = mean_dot + matrix_vector(covariance_dot, score)
+    pushed = linear_dot - matrix_vector(precision_dot, mean)
+    shrunk = matmul(shrinkage, covariance_dot)
+    weighed = matmul(covariance, precision_dot)
+    turned = transpose(shrinkage)
+    log_normalizer_dot = jnp.sum(
+        score * 0.5 * (moved + mean_dot) + 0.5 * mean * (pushed + linear_dot), axis=-1
+    ) - 0.5 * jnp.sum(information * covariance_dot + covariance * precision_dot, axis=(-2, -1))
+    return absorbed, Absorbed(
+        matrix_vector(shrinkage, moved) + matrix_vector(covariance, pushed),
+        matmul(shrunk, turned) - matmul(weighed, covariance),
+        log_normalizer_dot,
+        matrix_vector(turned, pushed) - matrix_vector(information, moved),
+        matmul(turned, precision_dot, shrinkage) - matmul(information, covariance_dot, information),
+        -matmul(shrunk, information) - matmul(weighed, shrinkage),
     )

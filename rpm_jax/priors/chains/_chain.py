@@ -1,9 +1,12 @@
 """A linear-Gaussian chain, and its marginals."""
 
+from typing import Any, NamedTuple
+
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from rpm_jax._jit import jit
 from rpm_jax._linalg import matmul, matrix_vector, transpose
 from rpm_jax._pytree import pytree_dataclass
 
@@ -50,17 +53,39 @@ def symmetric(matrix: Array) -> Array:
     return 0.5 * (matrix + transpose(matrix))
 
 
-def split_steps(array: Array, axis: int, num_steps: int) -> tuple[Array | None, Array | None]:
-    """An array that differs by step, time first, or else its one step; the other is None.
+class Steps(NamedTuple):
+    """A, b and Q of every step: those that differ by step, time first, and those that are every step's.
 
-    Args:
-        array: With `num_steps` or one entry along `axis`.
-        axis: That of time, negative.
-        num_steps: How many steps there are.
+    Attributes:
+        varying: A, b and Q, or None in the place of each that does not vary.
+        shared: A, b and Q, or None in the place of each that varies.
+        number: T − 1.
     """
-    if array.shape[axis] == num_steps:
-        return jnp.moveaxis(array, axis, 0), None
-    return None, jnp.squeeze(array, axis)
+
+    varying: tuple[Array | None, ...]
+    shared: tuple[Array | None, ...]
+    number: int
+
+    def at(self, own: tuple[Array | None, ...]) -> tuple[Any, ...]:
+        """A, b and Q of one step, given its part of `varying`."""
+        return tuple(mine if ours is None else ours for mine, ours in zip(own, self.shared, strict=True))
+
+    def transition(self, own: Array | None) -> Any:
+        """A of one step, given its part of `varying`."""
+        return self.shared[0] if own is None else own
+
+
+def steps_of(chain: GaussianChain, num_sites: int, *, symmetrise: bool = True) -> Steps:
+    """The steps of a chain of T sites, whose Q is made symmetric unless it holds something else."""
+    noise = symmetric(chain.noise) if symmetrise else chain.noise
+    number = num_sites - 1
+    varying: list[Array | None] = []
+    shared: list[Array | None] = []
+    for array, axis in ((chain.transition, -3), (chain.bias, -2), (noise, -3)):
+        varies = array.shape[axis] == number
+        varying.append(jnp.moveaxis(array, axis, 0) if varies else None)
+        shared.append(None if varies else jnp.squeeze(array, axis))
+    return Steps(tuple(varying), tuple(shared), number)
 
 
 def predict(
@@ -71,6 +96,7 @@ def predict(
     return matrix_vector(transition, mean) + bias, symmetric(moved + noise)
 
 
+@jit
 def marginals(chain: GaussianChain, num_sites: int) -> tuple[Array, Array]:
     """The moments of every z_t.
 
@@ -81,17 +107,15 @@ def marginals(chain: GaussianChain, num_sites: int) -> tuple[Array, Array]:
     Returns:
         The means (..., T, S) and covariances (..., T, S, S).
     """
-    fields = ((chain.transition, -3), (chain.bias, -2), (chain.noise, -3))
-    varying, shared = zip(*(split_steps(x, axis, num_sites - 1) for x, axis in fields), strict=True)
+    steps = steps_of(chain, num_sites)
     size = chain.state_size
     mean = jnp.broadcast_to(chain.initial_mean, (*chain.batch_shape, size))
     covariance = jnp.broadcast_to(symmetric(chain.initial_covariance), (*chain.batch_shape, size, size))
 
     def step(moments: tuple[Array, Array], own: tuple) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
-        arguments = [o if s is None else s for o, s in zip(own, shared, strict=True)]
-        moments = predict(*moments, *arguments)
+        moments = predict(*moments, *steps.at(own))
         return moments, moments
 
-    _, later = lax.scan(step, (mean, covariance), varying, length=num_sites - 1)
+    _, later = lax.scan(step, (mean, covariance), steps.varying, steps.number)
     joined = jax.tree.map(lambda x, y: jnp.concatenate([x[None], y]), (mean, covariance), later)
     return jnp.moveaxis(joined[0], 0, -2), jnp.moveaxis(joined[1], 0, -3)

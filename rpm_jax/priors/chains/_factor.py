@@ -5,9 +5,10 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from rpm_jax._factorise import UNROLLED
+from rpm_jax._linalg import matrix_vector
 
 TOLERANCE = 4.0
-"""The share of a diagonal entry that counts as rounding error, in units of the precision."""
+"""The share of a diagonal entry that counts as rounding error, in units of the precision and of K."""
 
 
 def semidefinite_factor(matrix: Array) -> Array:
@@ -22,32 +23,65 @@ def semidefinite_factor(matrix: Array) -> Array:
     Returns:
         NaN where a diagonal entry is negative.
     """
-    matrix = lax.stop_gradient(matrix)
+    return _eliminate(lax.stop_gradient(matrix), None)[0]
+
+
+def whiten(precision: Array, linear: Array) -> tuple[Array, Array, Array]:
+    """L, y and h' with W = L Lᵀ and h = L y + h', without derivatives.
+
+    A potential exp(hᵀz − ½ zᵀWz) is an observation y of Lᵀz with noise of variance 1, and a linear term h',
+    of what of h is not in the range of W: all of it where W is zero.
+
+    Args:
+        precision: W, symmetric positive semi-definite, shape (..., K, K).
+        linear: h, shape (..., K).
+
+    Returns:
+        Shapes (..., K, K), (..., K) and (..., K). NaN where W has a negative diagonal.
+    """
+    precision, linear = lax.stop_gradient(precision), lax.stop_gradient(linear)
+    factor, target = _eliminate(precision, linear)
+    return factor, target, linear - matrix_vector(factor, target)
+
+
+def _eliminate(matrix: Array, right: Array | None) -> tuple[Array, Array]:
+    """L, and y that solves L y = right where right is in the range."""
     size = matrix.shape[-1]
+    if right is None:
+        right = jnp.zeros(matrix.shape[:-1], matrix.dtype)
+    right = jnp.broadcast_to(right, jnp.broadcast_shapes(right.shape, matrix.shape[:-1]))
     diagonal = jnp.diagonal(matrix, axis1=-2, axis2=-1)
-    if size == 1:
-        return jnp.sqrt(matrix)
     scale = jnp.sqrt(diagonal)
-    inverse = jnp.where(diagonal > 0, 1.0 / jnp.where(diagonal > 0, scale, 1.0), 0.0)
+    has_scale = diagonal > 0
+    inverse = jnp.where(has_scale, 1.0 / jnp.where(has_scale, scale, 1.0), 0.0)
+    if size == 1:
+        return scale[..., None], inverse * right
     least = TOLERANCE * size * float(jnp.finfo(matrix.dtype).eps)
     places = jnp.arange(size)
 
-    def eliminate(step: Array | int, carry: tuple[Array, Array]) -> tuple[Array, Array]:
-        rest, factor = carry
+    def step(number: Array | int, carry: tuple) -> tuple:
+        rest, factor, solved, left = carry
         share = jnp.diagonal(rest, axis1=-2, axis2=-1)
         pivot = jnp.max(share, axis=-1, keepdims=True)
         chosen = places == jnp.argmax(share, axis=-1, keepdims=True)
-        column = jnp.sum(jnp.where(chosen[..., None, :], rest, 0.0), axis=-1)
         known = pivot > least
-        column = jnp.where(known, column * lax.rsqrt(jnp.where(known, pivot, 1.0)), 0.0)
-        rest = rest - column[..., :, None] * column[..., None, :]
+        root = jnp.where(known, lax.rsqrt(jnp.where(known, pivot, 1.0)), 0.0)
+        column = jnp.sum(jnp.where(chosen[..., None, :], rest, 0.0), axis=-1) * root
+        value = jnp.sum(jnp.where(chosen, left, 0.0), axis=-1, keepdims=True) * root
         taken = chosen[..., :, None] | chosen[..., None, :]
-        return jnp.where(taken, 0.0, rest), jnp.where(places == step, column[..., :, None], factor)
+        rest = jnp.where(taken, 0.0, rest - column[..., :, None] * column[..., None, :])
+        return (
+            rest,
+            jnp.where(places == number, column[..., :, None], factor),
+            jnp.where(places == number, value, solved),
+            left - column * value,
+        )
 
-    carry = (matrix * inverse[..., :, None] * inverse[..., None, :], jnp.zeros_like(matrix))
+    scaled = matrix * inverse[..., :, None] * inverse[..., None, :]
+    carry = (scaled, jnp.zeros_like(matrix), jnp.zeros_like(right), inverse * right)
     if size <= UNROLLED:
-        for step in range(size):
-            carry = eliminate(step, carry)
+        for number in range(size):
+            carry = step(number, carry)
     else:
-        carry = jax.lax.fori_loop(0, size, eliminate, carry)
-    return scale[..., :, None] * carry[1]
+        carry = jax.lax.fori_loop(0, size, step, carry)
+    return scale[..., :, None] * carry[1], carry[2]

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from rpm_jax._linalg import matmul, matrix_vector, transpose
-from rpm_jax.priors.chains._chain import GaussianChain, split_steps, symmetric
+from rpm_jax.priors.chains._chain import GaussianChain, steps_of, symmetric
 from rpm_jax.priors.chains._factor import semidefinite_factor
 from rpm_jax.priors.chains._smooth import Smoothed
 
@@ -26,20 +26,16 @@ def sample_chain(chain: GaussianChain, key: Array, shape: tuple[int, ...], num_s
     first = chain.initial_mean + matrix_vector(
         semidefinite_factor(symmetric(chain.initial_covariance)), noise[0]
     )
-    fields = (
-        (chain.transition, -3),
-        (chain.bias, -2),
-        (semidefinite_factor(symmetric(chain.noise)), -3),
-    )
-    varying, shared = zip(*(split_steps(x, axis, num_sites - 1) for x, axis in fields), strict=True)
+    factor = semidefinite_factor(symmetric(chain.noise))
+    steps = steps_of(dataclasses.replace(chain, noise=factor), num_sites, symmetrise=False)
 
     def step(state: Array, inputs: tuple) -> tuple[Array, Array]:
         own, own_noise = inputs
-        transition, bias, factor = (o if s is None else s for o, s in zip(own, shared, strict=True))
-        state = matrix_vector(transition, state) + bias + matrix_vector(factor, own_noise)
+        transition, bias, own_factor = steps.at(own)
+        state = matrix_vector(transition, state) + bias + matrix_vector(own_factor, own_noise)
         return state, state
 
-    _, later = lax.scan(step, first, (varying, noise[1:]), num_sites - 1)
+    _, later = lax.scan(step, first, (steps.varying, noise[1:]), steps.number)
     return jnp.moveaxis(jnp.concatenate([first[None], later]), 0, -2)
 
 
@@ -79,8 +75,8 @@ def _mean_of_centred(smoothed: Smoothed, linear: Array) -> Array:
     if emission is not None:
         linear = matrix_vector(transpose(emission), linear)
         precision = matmul(transpose(emission), precision, emission)
-    num_steps = linear.shape[-2] - 1
-    own, shared = split_steps(smoothed.chain.transition, -3, num_steps)
+    steps = steps_of(smoothed.chain, linear.shape[-2])
+    own = steps.varying[0]
     sites = (
         jnp.moveaxis(linear, -2, 0),
         jnp.moveaxis(precision, -3, 0),
@@ -90,7 +86,7 @@ def _mean_of_centred(smoothed: Smoothed, linear: Array) -> Array:
 
     def forward(mean: Array, inputs: tuple) -> tuple[Array, Array]:
         transition, (force, weight, covariance) = inputs
-        predicted = matrix_vector(shared if transition is None else transition, mean)
+        predicted = matrix_vector(steps.transition(transition), mean)
         mean = predicted + matrix_vector(covariance, force - matrix_vector(weight, predicted))
         return mean, mean
 
@@ -101,14 +97,14 @@ def _mean_of_centred(smoothed: Smoothed, linear: Array) -> Array:
 
     def backward_step(gradient: Array, inputs: tuple) -> tuple[Array, Array]:
         transition, rest = inputs
-        transition = shared if transition is None else transition
+        transition = steps.transition(transition)
         return backward(matrix_vector(transpose(transition), gradient), rest)
 
     at_first, at_later = tuple(x[0] for x in sites), tuple(x[1:] for x in sites)
     first = matrix_vector(at_first[2], at_first[0]) + start.astype(linear.dtype)
-    _, later = lax.scan(forward, first, (own, at_later), num_steps)
+    _, later = lax.scan(forward, first, (own, at_later), steps.number)
     means = jnp.concatenate([first[None], later])
     at_last, before = tuple(x[-1] for x in sites), tuple(x[:-1] for x in sites)
     gradient, last = backward(jnp.zeros_like(first), (means[-1], at_last))
-    _, earlier = lax.scan(backward_step, gradient, (own, (means[:-1], before)), num_steps, reverse=True)
+    _, earlier = lax.scan(backward_step, gradient, (own, (means[:-1], before)), steps.number, reverse=True)
     return jnp.moveaxis(jnp.concatenate([earlier, last[None]]), 0, -2)

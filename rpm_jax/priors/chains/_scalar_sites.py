@@ -33,12 +33,13 @@ class SmoothedScalars(NamedTuple):
     """The posterior of the sites.
 
     Attributes:
-        log_normalizer: log E exp Σ_t d_t z_t − ½ W_t z_t², shape (...).
+        log_normalizers: What each site adds to log E exp Σ_t d_t z_t − ½ W_t z_t², given those before it,
+            shape (T, ...).
         mean: E z_t, shape (T, ...).
         variance: Var z_t, shape (T, ...).
     """
 
-    log_normalizer: Array
+    log_normalizers: Array
     mean: Array
     variance: Array
 
@@ -66,7 +67,7 @@ def smooth_scalars(
         True, jnp.zeros_like(curvatures, shape=curvatures.shape[1:]), backward, curvatures
     )
     normalizers, mean, variance = _apart(_site)(predicted, means, linear, evidence, slopes, curvatures)
-    return SmoothedScalars(jnp.sum(normalizers, axis=0), mean, variance)
+    return SmoothedScalars(normalizers, mean, variance)
 
 
 def smooth_means(initial: Array, transition: Array, noise: Array, linear: Array, evidence: Array) -> Array:

@@ -1,13 +1,21 @@
 """Smoothing: moments of every state, of neighbouring states, and the log-normaliser."""
 
+import functools
+
+import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from rpm_jax._jit import jit
 from rpm_jax._linalg import matmul, matrix_vector, transpose
 from rpm_jax._pytree import pytree_dataclass
-from rpm_jax.priors.chains._absorb import Absorbed, absorb
-from rpm_jax.priors.chains._chain import GaussianChain, predict, split_steps, symmetric
-from rpm_jax.priors.chains._factor import semidefinite_factor
+from rpm_jax.priors.chains._absorb import Absorbed, Potential, as_potential
+from rpm_jax.priors.chains._chain import GaussianChain, Steps, steps_of, symmetric
+from rpm_jax.priors.chains._filter import filter_in_sequence
+from rpm_jax.priors.chains._scan import filter_in_parallel, smooth_in_parallel
+
+LEAST_PARALLEL = 32
+"""The number of sites from which accelerators take the associative scan."""
 
 
 @pytree_dataclass
@@ -15,7 +23,7 @@ class Smoothed:
     """A chain conditioned on potentials.
 
     Attributes:
-        log_normalizer: log ∫ p(Z) exp Σ_t [h_tᵀ H_t z_t − ½ z_tᵀ H_tᵀ W_t H_t z_t] dZ, shape (...).
+        log_normalizers: What each site adds to the log-normaliser given those before it, shape (..., T).
         mean: E[z_t], shape (..., T, S).
         covariance: Cov[z_t], shape (..., T, S, S).
         filtered_covariance: Cov of z_t given the potentials up to t, shape (..., T, S, S).
@@ -27,7 +35,7 @@ class Smoothed:
         emission: H, shape (K, S) or (..., T, K, S), or None for the identity.
     """
 
-    log_normalizer: Array
+    log_normalizers: Array
     mean: Array
     covariance: Array
     filtered_covariance: Array
@@ -36,6 +44,11 @@ class Smoothed:
     linear: Array
     precision: Array
     emission: Array | None
+
+    @property
+    def log_normalizer(self) -> Array:
+        """Of all sites: log ∫ p(Z) exp Σ_t [h_tᵀ H_t z_t − ½ z_tᵀ H_tᵀ W_t H_t z_t] dZ, shape (...)."""
+        return jnp.sum(self.log_normalizers, axis=-1)
 
     @property
     def cross_covariance(self) -> Array:
@@ -59,7 +72,7 @@ def smooth(
     Forward, messages absorb a potential and predict the next state. Backward go the gradient λ and minus the
     Hessian Λ of what later potentials say, in the mean (modified Bryson–Frazier):
 
-        λ_t = Hᵀu + Fᵀ Aᵀλ_t+1,   Λ_t = HᵀMH + Fᵀ AᵀΛ_t+1 A F,
+        λ_t = u + Fᵀ Aᵀλ_t+1,   Λ_t = M + Fᵀ AᵀΛ_t+1 A F,
         E[z_t] = m' + P' Aᵀλ_t+1,   Cov[z_t] = P' − P' AᵀΛ_t+1 A P'
 
     Args:
@@ -67,83 +80,50 @@ def smooth(
         linear: h, shape (..., T, K).
         precision: W, symmetric positive semi-definite, shape (..., T, K, K); zero where nothing is known.
         emission: H, shape (K, S) or (..., T, K, S); None for the identity.
-        parallel: Not used yet.
+        parallel: Whether by an associative scan, in O(log T) steps of several times the work, or in T steps;
+            None: in parallel on accelerators where T is at least `LEAST_PARALLEL`.
 
     Returns:
         Moments of batch shape (...). NaN where a W is negative.
     """
-    del parallel
-    num_sites, size = linear.shape[-2], chain.state_size
+    return _smooth(chain, linear, precision, emission, parallel)
+
+
+@jit
+def _smooth(
+    chain: GaussianChain, linear: Array, precision: Array, emission: Array | None, parallel: bool | None
+) -> Smoothed:
+    num_sites = linear.shape[-2]
     batch = jnp.broadcast_shapes(chain.batch_shape, linear.shape[:-2], precision.shape[:-3])
     if emission is not None and emission.ndim > 2:
         batch = jnp.broadcast_shapes(batch, emission.shape[:-3])
     precision = symmetric(precision)
-    factor = semidefinite_factor(precision)
-    potentials = (
-        jnp.moveaxis(linear, -2, 0),
-        jnp.moveaxis(precision, -3, 0),
-        jnp.moveaxis(factor, -3, 0),
-        None if emission is None or emission.ndim == 2 else jnp.moveaxis(emission, -3, 0),
+    by_site = as_potential(linear, precision, emission)
+    potentials = Potential(
+        *(jnp.moveaxis(x, -rank, 0) for x, rank in zip(by_site, (2, 3, 3, 2, 2), strict=True))
     )
-    shared_emission = emission if emission is not None and emission.ndim == 2 else None
-    fields = ((chain.transition, -3), (chain.bias, -2), (symmetric(chain.noise), -3))
-    varying, shared = zip(*(split_steps(x, axis, num_sites - 1) for x, axis in fields), strict=True)
 
-    def absorb_one(mean: Array, covariance: Array, potential: tuple) -> Absorbed:
-        *rest, own_emission = potential
-        return absorb(mean, covariance, *rest, shared_emission if own_emission is None else own_emission)
+    def in_sequence(chain: GaussianChain, potentials: Potential) -> tuple[Absorbed, tuple]:
+        steps = steps_of(chain, num_sites)
+        messages = filter_in_sequence(chain, steps, potentials, batch)
+        return messages, smooth_in_sequence(steps, messages)
 
-    def forward(state: tuple[Array, Array], inputs: tuple) -> tuple[tuple[Array, Array], Absorbed]:
-        own, potential = inputs
-        arguments = [o if s is None else s for o, s in zip(own, shared, strict=True)]
-        absorbed = absorb_one(*predict(*state, *arguments), potential)
-        return (absorbed.mean, absorbed.covariance), absorbed
+    def in_parallel(chain: GaussianChain, potentials: Potential) -> tuple[Absorbed, tuple]:
+        steps = steps_of(chain, num_sites)
+        messages = filter_in_parallel(chain, steps, potentials, batch)
+        return messages, smooth_in_parallel(steps, messages)
 
-    first_mean = jnp.broadcast_to(chain.initial_mean, (*batch, size))
-    first_covariance = jnp.broadcast_to(symmetric(chain.initial_covariance), (*batch, size, size))
-    first = absorb_one(first_mean, first_covariance, _at(potentials, 0))
-    _, later = lax.scan(
-        forward, (first.mean, first.covariance), (varying, _at(potentials, slice(1, None))), num_sites - 1
-    )
-    messages = Absorbed(*(jnp.concatenate([x[None], y]) for x, y in zip(first, later, strict=True)))
-
-    def backward(state: tuple[Array, Array], inputs: tuple) -> tuple[tuple[Array, Array], tuple]:
-        gradient, hessian = state
-        message, (_, own_precision, _, own_emission) = inputs
-        observation = shared_emission if own_emission is None else own_emission
-        mean = message.mean + matrix_vector(message.covariance, gradient)
-        covariance = message.covariance - matmul(message.covariance, hessian, message.covariance)
-        if observation is None:
-            score, information = message.score, message.information
-            pulled = matmul(message.covariance, own_precision)
-        else:
-            score = matrix_vector(transpose(observation), message.score)
-            information = matmul(transpose(observation), message.information, observation)
-            pulled = matmul(message.covariance, transpose(observation), own_precision, observation)
-        shrink = jnp.eye(size, dtype=mean.dtype) - pulled
-        gradient = score + matrix_vector(transpose(shrink), gradient)
-        hessian = symmetric(information + matmul(transpose(shrink), hessian, shrink))
-        return (gradient, hessian), (mean, symmetric(covariance), hessian)
-
-    def backward_step(state: tuple[Array, Array], inputs: tuple) -> tuple[tuple[Array, Array], tuple]:
-        own, rest = inputs
-        transition = own if own is not None else shared[0]
-        gradient, hessian = state
-        gradient = matrix_vector(transpose(transition), gradient)
-        hessian = matmul(transpose(transition), hessian, transition)
-        return backward((gradient, hessian), rest)
-
-    zero = (jnp.zeros_like(first.mean), jnp.zeros_like(first.covariance))
-    last_state, last = backward(zero, (_at(messages, -1), _at(potentials, -1)))
-    earlier_inputs = (varying[0], (_at(messages, slice(None, -1)), _at(potentials, slice(None, -1))))
-    _, earlier = lax.scan(backward_step, last_state, earlier_inputs, num_sites - 1, reverse=True)
-    mean, covariance, hessian = (jnp.concatenate([y, x[None]]) for x, y in zip(last, earlier, strict=True))
+    if parallel is None and num_sites >= LEAST_PARALLEL:
+        messages, moments = lax.platform_dependent(chain, potentials, cpu=in_sequence, default=in_parallel)
+    else:
+        messages, moments = (in_parallel if parallel else in_sequence)(chain, potentials)
+    mean, covariance, information = moments
     return Smoothed(
-        jnp.sum(messages.log_normalizer, axis=0),
+        jnp.moveaxis(messages.log_normalizer, 0, -1),
         jnp.moveaxis(mean, 0, -2),
         jnp.moveaxis(covariance, 0, -3),
         jnp.moveaxis(messages.covariance, 0, -3),
-        jnp.moveaxis(hessian, 0, -3),
+        jnp.moveaxis(information, 0, -3),
         chain,
         linear,
         precision,
@@ -151,6 +131,35 @@ def smooth(
     )
 
 
-def _at(arrays: tuple, index: int | slice) -> tuple:
-    parts = [None if array is None else array[index] for array in arrays]
-    return type(arrays)(*parts) if hasattr(arrays, "_fields") else tuple(parts)
+def smooth_in_sequence(steps: Steps, messages: Absorbed) -> tuple[Array, Array, Array]:
+    """The moments of every state and Λ, time first, from the messages after each potential."""
+
+    @functools.partial(jax.checkpoint, prevent_cse=False)
+    def step(state: tuple[Array, Array], inputs: tuple) -> tuple[tuple[Array, Array], tuple]:
+        own, message = inputs
+        transition = steps.transition(own)
+        turned = transpose(transition)
+        gradient, hessian = state
+        return at_site(matrix_vector(turned, gradient), matmul(turned, hessian, transition), message)
+
+    last_message = Absorbed(*(x[-1] for x in messages))
+    zero = (jnp.zeros_like(last_message.mean), jnp.zeros_like(last_message.covariance))
+    state, last = at_site(*zero, last_message)
+    before = Absorbed(*(x[:-1] for x in messages))
+    _, earlier = lax.scan(step, state, (steps.varying[0], before), steps.number, reverse=True)
+    mean, covariance, information = (
+        jnp.concatenate([x, y[None]]) for x, y in zip(earlier, last, strict=True)
+    )
+    return mean, covariance, information
+
+
+def at_site(
+    gradient: Array, hessian: Array, message: Absorbed
+) -> tuple[tuple[Array, Array], tuple[Array, Array, Array]]:
+    """λ and Λ before a site's potential, and the moments, given those of later ones in the mean m'."""
+    shrinkage = message.shrinkage
+    mean = message.mean + matrix_vector(message.covariance, gradient)
+    covariance = message.covariance - matmul(message.covariance, hessian, message.covariance)
+    gradient = message.score + matrix_vector(transpose(shrinkage), gradient)
+    hessian = symmetric(message.information + matmul(transpose(shrinkage), hessian, shrinkage))
+    return (gradient, hessian), (mean, symmetric(covariance), hessian)

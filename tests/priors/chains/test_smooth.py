@@ -148,3 +148,77 @@ def test_marginals_of_a_chain_and_its_draws():
     draws = chains.sample_chain(chain, jax.random.key(1), (20_000,), 5)
     np.testing.assert_allclose(draws.mean(0), mean, atol=0.06)
     np.testing.assert_allclose(jnp.cov(draws[:, 4].T), covariance[4], atol=0.1)
+
+
+def both_arguments():
+    """A batch of (2, 2) whose parts have different batch axes."""
+    chain, linear, precision, emission = example(5, 3, 13, 2, batch=(2, 1), homogeneous=False)
+    chain = dataclasses.replace(chain, noise=jnp.stack([chain.noise, 0.5 * chain.noise]))
+    precision = precision[0]
+    return chain, linear, precision, jnp.stack([emission] * 13)
+
+
+@functools.cache
+def both_forms():
+    """Moments, and a gradient and a tangent of them, by both forms."""
+
+    def total(arguments, parallel):
+        out = smoothed_moments(*arguments, parallel=parallel)
+        return sum(jnp.sum(jnp.sin(x)) for x in out), out
+
+    arguments = both_arguments()
+    direction = jax.tree.map(jnp.sin, arguments)
+
+    @functools.partial(jax.jit, static_argnums=1)
+    def everything(arguments, parallel):
+        value = jax.value_and_grad(total, has_aux=True)(arguments, parallel)
+        return value, jax.jvp(lambda a: total(a, parallel)[0], (arguments,), (direction,))[1]
+
+    return [everything(arguments, parallel) for parallel in (False, True)]
+
+
+def test_parallel_is_sequential():
+    first, second = both_forms()
+    assert first[0][0][1][1].shape == (2, 2, 13, 3)
+    for x, y in zip(jax.tree.leaves(first), jax.tree.leaves(second), strict=True):
+        np.testing.assert_allclose(x, y, rtol=1e-8, atol=1e-10)
+
+
+def test_forward_and_reverse_mode_agree():
+    (_, gradient), tangent = both_forms()[0]
+    arguments = both_arguments()
+    expected = sum(
+        jnp.sum(g * jnp.sin(x)) for g, x in zip(*map(jax.tree.leaves, (gradient, arguments)), strict=True)
+    )
+    np.testing.assert_allclose(tangent, expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize("parallel", [False, True])
+def test_mapped_is_batched(parallel):
+    chain, linear, precision, emission = example(6, 2, 5, 1, batch=(3,))
+    batched = chains.smooth(chain, linear, precision, emission, parallel=parallel)
+    mapped = jax.vmap(lambda h, w: chains.smooth(chain, h, w, emission, parallel=parallel))(linear, precision)
+    np.testing.assert_allclose(mapped.mean, batched.mean, rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(mapped.covariance, batched.covariance, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("parallel", [False, True])
+def test_nothing_known_and_everything_known(parallel):
+    """Without potentials the chain itself, whose linear terms need no precision; extremes are finite."""
+    chain, linear, precision, _ = example(7, 2, 6, None)
+    free = chains.smooth(chain, 0.0 * linear, 0.0 * precision, parallel=parallel)
+    mean, covariance = chains.marginals(chain, 6)
+    np.testing.assert_allclose(free.mean, mean, rtol=1e-12)
+    np.testing.assert_allclose(free.covariance, covariance, rtol=1e-12)
+    np.testing.assert_allclose(free.log_normalizers, 0.0, atol=1e-13)
+    single = jax.tree.map(lambda x: x.astype(jnp.float32), (chain, linear, 1e8 * precision))
+
+    def value(linear, precision):
+        smoothed = chains.smooth(single[0], 1e8 * linear, precision, parallel=parallel)
+        return jnp.sum(smoothed.mean) + jnp.sum(smoothed.covariance), smoothed
+
+    (_, smoothed), gradient = jax.jit(jax.value_and_grad(value, (0, 1), has_aux=True))(*single[1:])
+    assert all(np.all(np.isfinite(x)) for x in jax.tree.leaves((smoothed.log_normalizers, gradient)))
+    expected = jnp.linalg.solve(precision, linear[..., None])[..., 0]
+    np.testing.assert_allclose(smoothed.mean, expected, rtol=1e-4, atol=1e-5)
+    assert np.all(np.linalg.eigvalsh(smoothed.covariance) > 0)

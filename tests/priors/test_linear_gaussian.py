@@ -1,0 +1,237 @@
+"""Linear-Gaussian chains as priors."""
+
+import functools
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import rpm_jax as rpm
+from rpm_jax import priors
+from rpm_jax.expfam import Gaussian
+
+KEY = jax.random.key(0)
+REFERENCE = pathlib.Path(__file__).parents[1] / "reference" / "rp_gssm.npz"
+DECAYING = np.array([[0.9, 0.2], [-0.1, 0.7]])
+MOMENTS = {
+    "initial_mean": np.zeros(2),
+    "initial_covariance": np.eye(2),
+    "transition": DECAYING,
+    "bias": np.zeros(2),
+    "noise_covariance": 0.1 * np.eye(2),
+}
+
+
+@pytest.fixture(scope="module")
+def reference():
+    return dict(np.load(REFERENCE))
+
+
+def peer_prior(transition, num_sites):
+    size = transition.shape[0]
+    noise = np.eye(size) - transition @ transition.T
+    return priors.LinearGaussian(
+        np.zeros(size), np.eye(size), transition, np.zeros(size), noise, num_sites=num_sites
+    )
+
+
+def test_posterior_is_that_of_rp_gssm(reference):
+    precision = reference["precision"].sum(0)
+    potentials = Gaussian(reference["precision_mean"].sum(0), -0.5 * precision)
+    posterior = jax.jit(peer_prior(reference["A"], precision.shape[1]).condition)(potentials)
+    np.testing.assert_allclose(posterior.mean, reference["q_mean"], atol=1e-3)
+    np.testing.assert_allclose(posterior.covariance, reference["q_cov"], atol=1e-3)
+    cross = jnp.swapaxes(posterior.cross_covariance, -1, -2)
+    np.testing.assert_allclose(cross, reference["q_cross_cov"], atol=1e-3)
+    divergence = priors.posterior_divergence(posterior, potentials, posterior.sites.mean_parameters())
+    total = np.prod(reference["precision"].shape[:3])
+    np.testing.assert_allclose(divergence.sum() / total, reference["kl_qp"], atol=1e-3)
+
+
+def test_bound_is_that_of_rp_gssm(reference):
+    """−KL(q‖p) + Σ_jt [log Γ_jt − KL(q‖q g_j)], the mixture being the batch."""
+    prior = peer_prior(reference["A"], reference["precision"].shape[2])
+    potentials = Gaussian(reference["precision_mean"], -0.5 * reference["precision"])
+    factors = Gaussian(*(jnp.moveaxis(x, 0, 1) for x in potentials.natural_parameters)) + prior.sites()
+    bound = jax.jit(rpm.objectives.inner_bound)(prior, factors, factors)
+    np.testing.assert_allclose(bound.mean(), reference["elbo_mean"], atol=1e-3)
+
+
+def test_single_site_is_static():
+    prior = priors.LinearGaussian(**MOMENTS, num_sites=1)
+    natural = Gaussian.from_mean_and_covariance(MOMENTS["initial_mean"], MOMENTS["initial_covariance"])
+    potentials = Gaussian(np.array([[[0.3, -1.0]]]), -0.5 * np.array([[[[2.0, 0.5], [0.5, 1.0]]]]))
+    got, expected = prior.condition(potentials), priors.Static(natural).condition(potentials)
+    np.testing.assert_allclose(got.log_normalizer, expected.log_normalizer, rtol=1e-12)
+    np.testing.assert_allclose(got.sites.eta1, expected.sites.eta1, rtol=1e-10)
+    assert got.cross_covariance.shape == (1, 0, 2, 2)
+
+
+def test_varying_by_step_is_the_same_as_repeated():
+    varying = {
+        name: np.stack([value] * 3) if not name.startswith("initial") else value
+        for name, value in MOMENTS.items()
+    }
+    first, second = (priors.LinearGaussian(**moments, num_sites=4).sites() for moments in (MOMENTS, varying))
+    np.testing.assert_allclose(first.eta2, second.eta2, rtol=1e-14)
+
+
+def test_prior_draws_have_its_marginals():
+    prior = priors.LinearGaussian(**(MOMENTS | {"bias": np.array([0.3, -0.2])}), num_sites=6)
+    draws = prior.sample(KEY, (20_000,))
+    sites = prior.sites()
+    np.testing.assert_allclose(draws.mean(0), sites.mean(), atol=0.05)
+    np.testing.assert_allclose(jnp.cov(draws[:, -1].T), sites.covariance()[-1], atol=0.05)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"num_sites": 0}, "num_sites must be a positive integer, got 0"),
+        ({"noise_covariance": np.diag([1.0, -0.1])}, "noise_covariance must be positive semi-definite"),
+        ({"initial_covariance": np.array([[1.0, 0.5], [0.0, 1.0]])}, "initial_covariance must be symmetric"),
+        ({"transition": np.eye(3)}, r"transition must have shape \(2, 2\) or \(3, 2, 2\) by step"),
+        (
+            {"transition": np.ones((4, 2, 2))},
+            r"transition must have shape .*\(T = 4 sites\), got \(4, 2, 2\)",
+        ),
+        ({"bias": np.zeros(3)}, r"bias must have shape \(2,\)"),
+        ({"bias": np.array([0.0, np.nan])}, "bias must be finite"),
+        ({"initial_mean": np.zeros(())}, "initial_mean must have shape"),
+    ],
+)
+def test_errors(change, message):
+    with pytest.raises(ValueError, match=message):
+        priors.LinearGaussian(**({**MOMENTS, "num_sites": 4} | change))
+
+
+# Specifications.
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+@pytest.mark.parametrize("transition", ["rotations", "full", "diagonal"])
+def test_stationary_specifications_are_stationary(transition, size):
+    """Whatever the parameters: N(0, I) at every site, a stable A, and Q = I − A Aᵀ."""
+    spec = priors.linear_gaussian(size, 5, transition=transition)
+    params = spec.init(KEY)
+    rng = np.random.default_rng(size)
+    for scale in (0.0, 3.0):
+        moved = jax.tree.map(lambda x: x + scale * rng.normal(size=x.shape), params)  # noqa: B023
+        prior = spec.apply(moved)
+        a = np.asarray(prior.transition)
+        assert np.abs(np.linalg.eigvals(a)).max() < 1
+        np.testing.assert_allclose(prior.noise_covariance, np.eye(size) - a @ a.T, atol=1e-12)
+        np.testing.assert_allclose(prior.sites().covariance(), np.stack([np.eye(size)] * 5), atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("transition", "start"),
+    [
+        ("full", 0.9 * DECAYING),
+        ("diagonal", np.diag([0.3, 0.99])),
+        ("rotations", 0.97 * np.array([[np.cos(2.0), -np.sin(2.0)], [np.sin(2.0), np.cos(2.0)]])),
+    ],
+)
+def test_start_comes_back(transition, start):
+    spec = priors.linear_gaussian(2, 5, transition=transition, start=start)
+    np.testing.assert_allclose(spec.apply(spec.init(KEY)).transition, start, rtol=1e-9, atol=1e-12)
+
+
+def test_free_noise_keeps_the_law_invariant():
+    spec = priors.linear_gaussian(2, 7, noise="free", learned=("transition", "noise", "mean"))
+    params = spec.init(KEY)
+    assert set(params) == {"transition", "noise", "mean"}
+    np.testing.assert_allclose(spec.apply(params).initial_covariance, np.eye(2), atol=1e-9)
+    moved = jax.tree.map(lambda x: x + 0.5, params)
+    sites = spec.apply(moved).sites()
+    np.testing.assert_allclose(sites.covariance(), np.stack([sites.covariance()[0]] * 7), rtol=1e-9)
+    np.testing.assert_allclose(sites.mean(), 0.5 * np.ones((7, 2)), rtol=1e-9)
+    gradient = jax.grad(lambda p: spec.apply(p).sites().log_partition().sum())(moved)
+    assert all(np.all(np.isfinite(x)) for x in jax.tree.leaves(gradient))
+
+
+def test_free_chains_and_what_is_learned():
+    spec = priors.linear_gaussian(2, 4, stationary=False, start=1.1 * np.eye(2))
+    params = spec.init(KEY)
+    assert set(params) == {"transition", "noise", "initial"}
+    np.testing.assert_array_equal(spec.apply(params).transition, 1.1 * np.eye(2))
+    held = priors.linear_gaussian(2, 4, learned=())
+    assert held.init(KEY) == {}
+    started = priors.linear_gaussian(2, 4, initial="free")
+    assert set(started.init(KEY)) == {"transition", "initial"}
+    np.testing.assert_allclose(started.apply(started.init(KEY)).initial_covariance, np.eye(2))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"start": 1.2 * np.eye(2)},
+            "start must be stable for a stationary chain.* got a largest modulus of 1.2",
+        ),
+        ({"start": np.array([[0.5, 3.0], [0.0, 0.5]]), "transition": "full"}, "singular values below 1"),
+        ({"start": DECAYING, "transition": "diagonal"}, "start must be of the form 'diagonal'"),
+        ({"start": np.eye(3)}, r"start must have shape \(2, 2\)"),
+        ({"transition": "dense"}, "transition must be one of 'full', 'diagonal', 'rotations', got 'dense'"),
+        ({"noise": "white"}, "noise must be one of"),
+        ({"initial": "zero"}, "initial must be one of"),
+        ({"learned": ("A",)}, "learned must be one of"),
+        ({"stationary": False, "noise": "invariant"}, "stationary=False needs noise='free'"),
+        ({"num_sites": 0}, "num_sites must be a positive integer, got 0"),
+        ({"num_latents": 0}, "num_latents must be a positive integer, got 0"),
+    ],
+)
+def test_specification_errors(options, message):
+    with pytest.raises(ValueError, match=message):
+        priors.linear_gaussian(**({"num_latents": 2, "num_sites": 4} | options))
+
+
+# Fits.
+
+
+@functools.cache
+def rotating(size=12, steps=6):
+    """Two views of a noisy rotation, (N, T, 3) each."""
+    rng = np.random.default_rng(0)
+    angle = 0.5
+    turn = 0.98 * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    z = [rng.normal(size=(size, 2))]
+    for _ in range(steps - 1):
+        z.append(z[-1] @ turn.T + np.sqrt(1 - 0.98**2) * rng.normal(size=(size, 2)))
+    z = np.stack(z, axis=1)
+    return tuple(z @ rng.normal(size=(2, 3)) + 0.2 * rng.normal(size=(size, steps, 3)) for _ in range(2))
+
+
+def test_a_fit_with_missing_view_times_em_and_new_data():
+    views = rotating()
+    mask = np.random.default_rng(1).random((12, 2, 6)) < 0.8
+    model = rpm.RPM(priors.linear_gaussian(2, 6), rpm.factors.per_view(rpm.networks.PointwiseMLP((4,))))
+    options = {"mask": mask, "num_steps": 20, "steps_per_call": 20, "batch_size": 6}
+    fit = rpm.fit(model, views, key=KEY, **options)
+    assert fit.history.skipped == 0
+    assert fit.history.train[-1] > fit.history.train[0]
+    posterior = fit.posterior()
+    assert posterior.covariance.shape == (12, 6, 2, 2)
+    assert posterior.cross_covariance.shape == (12, 5, 2, 2)
+    assert posterior.sample(KEY, (3,)).shape == (3, 12, 6, 2)
+    assert np.isfinite(fit.evaluate(tuple(view[:3] for view in views))).all()
+    # At the same parameters, EM's value is the bound's; β weighs the divergence.
+    data = rpm.as_data(views, mask)
+    values = [rpm.bound(model, fit.params, data.all(), data, em=em) for em in (False, True)]
+    np.testing.assert_allclose(*values, rtol=1e-9)
+
+
+@pytest.mark.slow
+def test_a_noisy_rotation_is_found():
+    """64 × 15 × 8 numbers: eigenvalues to 0.01 of those of the latents' own regression, above processes."""
+    views = rotating(64, 15)
+    factors = rpm.factors.per_view(rpm.networks.PointwiseMLP((20,)))
+    chain = rpm.fit(rpm.RPM(priors.linear_gaussian(2, 15), factors), views, key=KEY)
+    eigenvalues = np.linalg.eigvals(np.asarray(chain.prior.transition))
+    expected = 0.98 * np.exp(0.5j)
+    assert np.abs(eigenvalues - expected).min() < 0.015
+    process = priors.gaussian_process(np.arange(15.0), "matern32", num_latents=2)
+    independent = rpm.fit(rpm.RPM(process, factors), views, key=KEY)
+    assert chain.bound > independent.bound + 5
