@@ -59,11 +59,23 @@ EXAMPLES = {
     priors.LearnableGaussianProcessOfTimes: lambda: priors.gaussian_process(
         num_sites=np.int64(30), kernel="matern32", mean="constant"
     ),
+    priors.LearnableMixedGaussianProcess: lambda: priors.mixed_gaussian_process(
+        TIMES, ["matern32", kernels.Cosine(2.0)], mixing=[[1, 2]]
+    ),
+    priors.MixedGaussianProcess: lambda: priors.MixedGaussianProcess(
+        np.zeros(1), np.ones((1, 1)), np.ones((2, 1, 1)), np.zeros((1, 1, 1)), np.ones((1, 1, 1))
+    ),
     priors.LearnableJointGaussianProcess: lambda: priors.joint_gaussian_process(TIMES, "matern32"),
     priors.LearnableTridiagonalGaussianProcess: lambda: priors.tridiagonal_gaussian_process(3),
     priors.InputDrivenHiddenMarkov: lambda: priors.hidden_markov(2, 3, inputs=MLP),
     priors.TransitionTable: lambda: priors.TransitionTable(3),
     priors.LearnableHiddenMarkov: lambda: priors.hidden_markov(2, 3, initial=np.array([0.3, 0.7])),
+    priors.LearnableLinearGaussian: lambda: priors.linear_gaussian(2, 3, start=np.diag([0.5, 0.5])),
+    priors.Choices: lambda: priors.input_choices(3),
+    priors.Driver: lambda: priors.input_network(MLP),
+    priors.LearnableDrivenLinearGaussian: lambda: priors.driven_linear_gaussian(
+        priors.linear_gaussian(2, 3), priors.input_network(MLP), matrix="additive"
+    ),
     priors.LearnableDirichletTopics: lambda: priors.dirichlet_topics(3, 4, symmetric=True),
     priors.Static: lambda: priors.Static(NORMAL),
     priors.RelativePrior: lambda: priors.RelativePrior(priors.Static(NORMAL), priors.Static(NORMAL).sites()),
@@ -75,6 +87,9 @@ EXAMPLES = {
     solvers.Dense: solvers.dense,
     solvers.Markov: solvers.markov,
     priors.HiddenMarkov: lambda: priors.HiddenMarkov(np.zeros(2), np.zeros((2, 2)), 3),
+    priors.LinearGaussian: lambda: priors.LinearGaussian(
+        np.zeros(2), np.eye(2), 0.5 * np.eye(2), np.zeros(2), np.eye(2), num_sites=3
+    ),
     priors.DirichletCategorical: lambda: priors.DirichletCategorical(np.ones(3), 4),
     kernels.RBF: lambda: kernels.RBF([0.5, 1], fixed=["lengthscale"]),
     kernels.Matern: lambda: kernels.Matern(1.5, np.float32(0.5)),
@@ -170,7 +185,9 @@ def implicit():
 NO_SPECIFICATIONS = {
     priors.GaussianProcessPosterior,
     priors.MarkovGaussianProcessPosterior,
+    priors.MixedGaussianProcessPosterior,
     priors.HiddenMarkovPosterior,
+    priors.LinearGaussianPosterior,
     priors.DirichletCategoricalPosterior,
     priors.SitePosterior,
     priors.TransitionCounts,

@@ -16,6 +16,14 @@ from rpm_jax.priors._base import (
     divergence_from_prior,
     sum_over_sites,
 )
+from rpm_jax.priors._driven_linear_gaussian_spec import (
+    Choices,
+    Driver,
+    LearnableDrivenLinearGaussian,
+    driven_linear_gaussian,
+    input_choices,
+    input_network,
+)
 from rpm_jax.priors._fixed import Fixed, as_spec, fixed
 from rpm_jax.priors._gaussian_process import GaussianProcess, GaussianProcessPosterior
 from rpm_jax.priors._gaussian_process_of_times import LearnableGaussianProcessOfTimes
@@ -33,6 +41,8 @@ from rpm_jax.priors._input_driven_markov import InputDrivenHiddenMarkov, Transit
 from rpm_jax.priors._linear_gaussian import LinearGaussian, LinearGaussianPosterior
 from rpm_jax.priors._linear_gaussian_spec import LearnableLinearGaussian, linear_gaussian
 from rpm_jax.priors._markov_gaussian_process import MarkovGaussianProcess, MarkovGaussianProcessPosterior
+from rpm_jax.priors._mixed_gaussian_process import MixedGaussianProcess, MixedGaussianProcessPosterior
+from rpm_jax.priors._mixed_gaussian_process_spec import LearnableMixedGaussianProcess, mixed_gaussian_process
 from rpm_jax.priors._static import Static
 from rpm_jax.priors._static_spec import LearnableStatic, static
 from rpm_jax.priors._topics import DirichletCategorical, DirichletCategoricalPosterior
@@ -43,8 +53,10 @@ from rpm_jax.priors._tridiagonal_spec import (
 )
 
 __all__ = [
+    "Choices",
     "DirichletCategorical",
     "DirichletCategoricalPosterior",
+    "Driver",
     "Fixed",
     "GaussianProcess",
     "GaussianProcessPosterior",
@@ -53,17 +65,21 @@ __all__ = [
     "Independent",
     "InputDrivenHiddenMarkov",
     "LearnableDirichletTopics",
+    "LearnableDrivenLinearGaussian",
     "LearnableGaussianProcess",
     "LearnableGaussianProcessOfTimes",
     "LearnableHiddenMarkov",
     "LearnableJointGaussianProcess",
     "LearnableLinearGaussian",
+    "LearnableMixedGaussianProcess",
     "LearnableStatic",
     "LearnableTridiagonalGaussianProcess",
     "LinearGaussian",
     "LinearGaussianPosterior",
     "MarkovGaussianProcess",
     "MarkovGaussianProcessPosterior",
+    "MixedGaussianProcess",
+    "MixedGaussianProcessPosterior",
     "Posterior",
     "Prior",
     "PriorSpec",
@@ -75,12 +91,16 @@ __all__ = [
     "as_spec",
     "dirichlet_topics",
     "divergence_from_prior",
+    "driven_linear_gaussian",
     "fixed",
     "gaussian_process",
     "hidden_markov",
+    "input_choices",
+    "input_network",
     "joint_gaussian_process",
     "kernels",
     "linear_gaussian",
+    "mixed_gaussian_process",
     "solvers",
     "static",
     "sum_over_sites",

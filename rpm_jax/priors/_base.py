@@ -13,7 +13,7 @@ from rpm_jax.expfam import ExponentialFamily
 class Posterior(Protocol):
     """q(Z) ∝ p(Z) exp Σ_t ⟨λ_t, t(z_t)⟩: a prior conditioned on potentials λ.
 
-    One whose log-normaliser is a sum over the sites may have it as `log_normalizer_by_site`, shape (..., T),
+    One whose log-normaliser is a sum over the sites may have it as `log_normalizers`, shape (..., T),
     so that `divergence_from_prior` keeps its digits over many sites.
 
     Attributes:
@@ -103,7 +103,7 @@ def divergence_from_prior(posterior: Posterior, potentials: Any, mean: tuple[Arr
 
 def sum_over_sites(posterior: Posterior, terms: Array) -> Array:
     """log_normalizer + Σ_t terms_t, site by site where that is possible; terms of shape (..., T)."""
-    by_site = getattr(posterior, "log_normalizer_by_site", None)
+    by_site = getattr(posterior, "log_normalizers", None)
     if by_site is None:
         return posterior.log_normalizer + jnp.sum(terms, axis=-1)
     return jnp.sum(by_site + terms, axis=-1)

@@ -109,7 +109,8 @@ def gaussian_process(
     if times is None:
         if num_sites is None:
             raise ValueError("gaussian_process: give times, or num_sites where each datum has its own times")
-        return LearnableGaussianProcessOfTimes(num_sites, kernel, num_latents, mean, solver, learnable)
+        spec: Any = LearnableGaussianProcessOfTimes(num_sites, kernel, num_latents, mean, solver, learnable)
+        return spec
     if num_sites is not None and num_sites != len(times):
         raise ValueError(f"gaussian_process: num_sites is {num_sites}, and there are {len(times)} times")
     spec = LearnableGaussianProcess(times, kernel, num_latents, mean, solver)

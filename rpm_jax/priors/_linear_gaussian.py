@@ -117,7 +117,7 @@ class LinearGaussianPosterior:
         return self.smoothed.log_normalizer
 
     @property
-    def log_normalizer_by_site(self) -> Array:
+    def log_normalizers(self) -> Array:
         """What each site adds to `log_normalizer` given those before it, shape (..., T)."""
         return self.smoothed.log_normalizers
 

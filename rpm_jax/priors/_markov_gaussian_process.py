@@ -120,7 +120,7 @@ class MarkovGaussianProcessPosterior:
     """A `MarkovGaussianProcess` conditioned on potentials.
 
     Attributes:
-        log_normalizer_by_site: What each site adds to the log-normaliser, shape (..., T).
+        log_normalizers: What each site adds to `log_normalizer`, given those before it, shape (..., T).
         mean: E[z_t], shape (..., T, K).
         variance: Var[z_t], shape (..., T, K).
         prior: With as many batch axes.
@@ -128,7 +128,7 @@ class MarkovGaussianProcessPosterior:
         exact: True.
     """
 
-    log_normalizer_by_site: Array
+    log_normalizers: Array
     mean: Array
     variance: Array
     prior: MarkovGaussianProcess
@@ -137,8 +137,8 @@ class MarkovGaussianProcessPosterior:
 
     @property
     def log_normalizer(self) -> Array:
-        """Log ∫ p(Z) exp Σ_t ⟨λ_t, t(z_t)⟩ dZ, shape (...)."""
-        return jnp.sum(self.log_normalizer_by_site, axis=-1)
+        """Shape (...)."""
+        return jnp.sum(self.log_normalizers, axis=-1)
 
     @property
     def standard_deviation(self) -> Array:

@@ -19,6 +19,7 @@ SPECS = {
     "independent": priors.fixed(priors.Independent(FAMILIES["VonMises"], 4)),
     "rbf": priors.gaussian_process(TIMES, num_latents=2),
     "matern32": priors.gaussian_process(TIMES, "matern32", num_latents=2, solver=priors.solvers.markov()),
+    "mixed": priors.mixed_gaussian_process(TIMES, ["matern32", "matern12"]),
     "tridiagonal": priors.tridiagonal_gaussian_process(4, num_latents=2),
     "joint": priors.joint_gaussian_process(TIMES),
     "hidden Markov": priors.hidden_markov(3, 4),
@@ -100,7 +101,8 @@ def test_static_is_conjugate(case):
     _, (posterior, *_, conditioned, normalizers) = case
     if not isinstance(posterior, priors.SitePosterior):
         chains = priors.HiddenMarkovPosterior | priors.LinearGaussianPosterior
-        chains |= priors.MarkovGaussianProcessPosterior
+        processes = priors.MarkovGaussianProcessPosterior | priors.MixedGaussianProcessPosterior
+        chains = chains | processes
         assert isinstance(posterior, priors.GaussianProcessPosterior | chains)
         return
     np.testing.assert_allclose(posterior.log_normalizer, normalizers, rtol=1e-12, atol=1e-12)

@@ -33,7 +33,8 @@ class SmoothedScalars(NamedTuple):
     """The posterior of the sites.
 
     Attributes:
-        log_normalizers: What each site adds to log E exp Σ_t d_t z_t − ½ W_t z_t², shape (T, ...).
+        log_normalizers: What each site adds to log E exp Σ_t d_t z_t − ½ W_t z_t², given those before it,
+            shape (T, ...).
         mean: E z_t, shape (T, ...).
         variance: Var z_t, shape (T, ...).
     """
