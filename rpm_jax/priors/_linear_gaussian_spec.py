@@ -51,7 +51,7 @@ class LearnableLinearGaussian:
     noise: str = "invariant"
     initial: str = "invariant"
     start: Array | None = None
-    learned: tuple[str, ...] = ("transition", "noise", "initial")
+    learned: tuple[str, ...] | str = ("transition", "noise", "initial")
     parallel: bool | None = None
 
     def __post_init__(self) -> None:
