@@ -45,7 +45,7 @@ def test_posterior_is_that_of_rp_gssm(reference):
     np.testing.assert_allclose(posterior.covariance, reference["q_cov"], atol=1e-3)
     cross = jnp.swapaxes(posterior.cross_covariance, -1, -2)
     np.testing.assert_allclose(cross, reference["q_cross_cov"], atol=1e-3)
-    divergence = priors.posterior_divergence(posterior, potentials, posterior.sites.mean_parameters())
+    divergence = priors.divergence_from_prior(posterior, potentials, posterior.sites.mean_parameters())
     total = np.prod(reference["precision"].shape[:3])
     np.testing.assert_allclose(divergence.sum() / total, reference["kl_qp"], atol=1e-3)
 
