@@ -38,7 +38,7 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", ["missing", pytest.param("one trajectory", marks=pytest.mark.slow)])
 def test_all_pairs_are_the_whole(case):
     """Bound and gradient of a draw of all pairs, or of more than there are, are those of all components."""
     size, sites, mask = CASES[case]
@@ -63,7 +63,7 @@ def test_all_pairs_are_the_whole(case):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12), slope, own_slope)
 
 
-@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("weighted", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_mixtures_are_unbiased(weighted):
     """The mean of F̂ over many draws, at the tilt of each datum, is F; own factors have their own weight."""
     size, sites = 2, 4
@@ -168,6 +168,7 @@ def test_what_does_not_fit():
         feeds.random_sites(0)
 
 
+@pytest.mark.slow
 def test_every_seed_draws_its_own():
     """A sweep of a padded data set is the fits one by one."""
     trials = [np.random.default_rng(n).normal(size=(length, 1)) for n, length in enumerate((4, 2, 5))]

@@ -38,8 +38,7 @@ def example(family, sites, *, precise=1.0, seed=0):
 
 
 @pytest.mark.parametrize("family", [DiagonalGaussian, Gaussian])
-@pytest.mark.parametrize("sites", [SITES, 1])
-@pytest.mark.parametrize("scaled", [False, True])
+@pytest.mark.parametrize(("sites", "scaled"), [(SITES, True), (1, False)])
 def test_is_the_plain_one(family, sites, scaled):
     """Values and gradients, in one block and in several, pooled or not, with weights, mask and log-scales."""
     natural, shared, tilts = example(family, sites)

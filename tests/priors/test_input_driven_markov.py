@@ -30,7 +30,7 @@ def log_joint(initial, transition, potentials):
     return value + sum(steps[t, PATHS[:, t], PATHS[:, t + 1]] for t in range(SITES - 1))
 
 
-@pytest.mark.parametrize("parallel", [False, True])
+@pytest.mark.parametrize("parallel", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_all_paths(parallel):
     """Log-normaliser and its gradient, marginals of one and two sites, probabilities, the best path."""
 

@@ -35,7 +35,10 @@ PRIORS = {
 }
 
 
-@pytest.mark.parametrize("name", PRIORS)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow) if name == "independent" else name for name in PRIORS],
+)
 def test_bound_is_that_of_the_sequence_alone(name):
     """F_jt over the sequences that reach t; values and gradients in the sequence and in its parameters."""
     pooled = "pooled" in name
@@ -268,6 +271,7 @@ def test_windows():
         rpm.windows(views, 8)
 
 
+@pytest.mark.slow
 def test_mixtures_of_windows_are_those_of_the_whole():
     """Pooled, F_j has the same N·T components."""
     rng = np.random.default_rng(0)
