@@ -20,9 +20,10 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from rpm_jax._linalg import inverse_and_log_determinant, matmul, matrix_vector, transpose
+from rpm_jax._linalg import inverse_and_log_determinant
 from rpm_jax.priors.chains._chain import symmetric
 from rpm_jax.priors.chains._factor import whiten
+from rpm_jax.priors.chains._products import matmul, matrix_vector, transpose
 
 
 class Potential(NamedTuple):

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from rpm_jax._jit import jit
-from rpm_jax._linalg import matmul, matrix_vector, transpose
 from rpm_jax._pytree import pytree_dataclass
+from rpm_jax.priors.chains._products import matmul, matrix_vector, transpose
 
 
 @pytree_dataclass

@@ -1,11 +1,13 @@
 """Factors L Lᵀ of small matrices that are positive semi-definite, such as precisions of rank one or zero."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from rpm_jax._factorise import UNROLLED
-from rpm_jax._linalg import matrix_vector
+from rpm_jax._factorise import CACHED_BYTES, UNROLLED
+from rpm_jax.priors.chains._products import matrix_vector
 
 TOLERANCE = 4.0
 """The share of a diagonal entry that counts as rounding error, in units of the precision and of K."""
@@ -40,7 +42,21 @@ def whiten(precision: Array, linear: Array) -> tuple[Array, Array, Array]:
         Shapes (..., K, K), (..., K) and (..., K). NaN where W has a negative diagonal.
     """
     precision, linear = lax.stop_gradient(precision), lax.stop_gradient(linear)
-    factor, target = _eliminate(precision, linear)
+    batch = jnp.broadcast_shapes(precision.shape[:-2], linear.shape[:-1])
+    size = linear.shape[-1]
+    number, together = math.prod(batch), max(1, CACHED_BYTES // (linear.dtype.itemsize * size**2))
+    if size == 1 or number <= 2 * together:
+        factor, target = _eliminate(precision, linear)
+        return factor, target, linear - matrix_vector(factor, target)
+    matrices = jnp.broadcast_to(precision, (*batch, size, size)).reshape(number, size, size)
+    vectors = jnp.broadcast_to(linear, (*batch, size)).reshape(number, size)
+    factor, target = lax.platform_dependent(
+        matrices,
+        vectors,
+        cpu=lambda *arrays: lax.map(lambda pair: _eliminate(*pair), arrays, batch_size=together),
+        default=_eliminate,
+    )
+    factor, target = factor.reshape(*batch, size, size), target.reshape(*batch, size)
     return factor, target, linear - matrix_vector(factor, target)
 
 

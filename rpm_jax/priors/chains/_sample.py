@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from rpm_jax._linalg import matmul, matrix_vector, transpose
 from rpm_jax.priors.chains._chain import GaussianChain, steps_of, symmetric
 from rpm_jax.priors.chains._factor import semidefinite_factor
+from rpm_jax.priors.chains._products import matmul, matrix_vector, transpose
 from rpm_jax.priors.chains._smooth import Smoothed
 
 

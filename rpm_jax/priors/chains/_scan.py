@@ -18,9 +18,9 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jax import Array, lax
 
-from rpm_jax._linalg import matmul, matrix_vector, transpose
 from rpm_jax.priors.chains._absorb import Absorbed, Potential, absorb, as_potential
 from rpm_jax.priors.chains._chain import GaussianChain, Steps, predict, symmetric
+from rpm_jax.priors.chains._products import matmul, matrix_vector, transpose
 
 
 class Element(NamedTuple):

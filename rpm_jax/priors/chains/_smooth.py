@@ -7,11 +7,11 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from rpm_jax._jit import jit
-from rpm_jax._linalg import matmul, matrix_vector, transpose
 from rpm_jax._pytree import pytree_dataclass
 from rpm_jax.priors.chains._absorb import Absorbed, Potential, as_potential
 from rpm_jax.priors.chains._chain import GaussianChain, Steps, steps_of, symmetric
 from rpm_jax.priors.chains._filter import filter_in_sequence
+from rpm_jax.priors.chains._products import matmul, matrix_vector, transpose
 from rpm_jax.priors.chains._scan import filter_in_parallel, smooth_in_parallel
 
 LEAST_PARALLEL = 32

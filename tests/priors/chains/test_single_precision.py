@@ -7,7 +7,7 @@ import pytest
 
 from rpm_jax.priors import chains
 
-LENGTH = 3000
+LENGTH = 1000
 
 
 def matern52(spacing):
