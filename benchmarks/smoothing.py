@@ -13,7 +13,7 @@ and results, and "c" the same in units of B T K² numbers.
 import importlib.util
 import statistics
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -165,7 +165,7 @@ def measure(
             memory = compiled[0].memory_analysis()
             row[f"{kind}_mib"] = memory.temp_size_in_bytes / MIB
             row[f"{kind}_c"] = memory.temp_size_in_bytes / (4 * batch * steps * latents**2)
-            programs.append(lambda c=compiled[0], a=own: jax.block_until_ready(c(*a)))  # type: ignore[misc]
+            programs.append(lambda c=compiled[0], a=own: jax.block_until_ready(c(*a)))
         means[name] = programs[-2]()[1]
         programs[-1]()
         rows.append(row)
@@ -181,7 +181,7 @@ def measure(
         yield row
 
 
-def draw(report: dict[str, Any]) -> Any:
+def draw(report: Mapping[str, Any]) -> Any:
     """Time and memory over T."""
     figure, axes = new_figure(2)
     rows = report["lengths"]

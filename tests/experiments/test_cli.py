@@ -31,7 +31,7 @@ def python(*arguments):
         ("experiments poisson_balls --x", 2, "", "Unrecognized options: --x"),
         ("experiments textured_balls --data-seed -1", 2, "", "error: --data-seed must be an integer of at"),
         ("benchmarks step --roundz 3", 2, "", "python -m benchmarks.step: error: unrecognized arguments"),
-        ("benchmarks --help", 0, "python -m benchmarks.torchrpm        Time training steps of", ""),
+        ("benchmarks --help", 0, "Time training steps of rpm_jax against torchRPM", ""),
     ],
 )
 def test_a_program_is_run_by_its_name(arguments, code, out, err):

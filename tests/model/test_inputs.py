@@ -243,7 +243,7 @@ def test_fits(components):
     new = rpm.as_data(tuple(view[:3] for view in VIEWS), inputs={"action": ACTIONS[:3]})
     for against in ("train", "given", "both"):
         assert np.isfinite(fit.evaluate(new, against=against)).all()
-    with pytest.raises(ValueError, match="inputs must be like those of the data of the fit"):
+    with pytest.raises(ValueError, match="inputs: the prior Driven depends on inputs of every datum"):
         fit.evaluate(new.views)
 
 
