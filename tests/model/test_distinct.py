@@ -37,10 +37,10 @@ CASES = {
 }
 
 
-# Pooled sites are in the pooled chain too, views without sites in the states.
+# Views without sites are in the states too.
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(n, marks=pytest.mark.slow) if n in ("pooled", "static") else n for n in CASES],
+    [pytest.param(n, marks=pytest.mark.slow) if n == "static" else n for n in CASES],
 )
 def test_bound_and_gradient(name):
     model, views = CASES[name]
