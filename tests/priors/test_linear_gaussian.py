@@ -204,6 +204,7 @@ def rotating(size=12, steps=6):
     return tuple(z @ rng.normal(size=(2, 3)) + 0.2 * rng.normal(size=(size, steps, 3)) for _ in range(2))
 
 
+@pytest.mark.slow
 def test_a_fit_with_missing_view_times_em_and_new_data():
     views = rotating()
     mask = np.random.default_rng(1).random((12, 2, 6)) < 0.8

@@ -72,6 +72,7 @@ def test_against_dense(name):
     np.testing.assert_allclose(got[4], total, rtol=1e-10)
 
 
+@pytest.mark.slow
 def test_by_chains_of_matrices():
     """What accelerators take, and kernels of many states."""
     markov, params = process(KERNELS["oscillation"], solvers.markov())
@@ -92,6 +93,7 @@ def test_dense_covariances_when_asked_for():
     np.testing.assert_allclose(p.joint_variance, q.joint_variance, rtol=0, atol=1e-10)
 
 
+@pytest.mark.slow
 def test_second_derivatives():
     """By numerical differences of the first ones."""
     spec, params = process(Matern(1.5, 2.0), solvers.markov(), "zero", TIMES[:4])

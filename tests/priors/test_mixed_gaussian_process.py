@@ -88,6 +88,7 @@ def test_against_dense():
     np.testing.assert_allclose(sites.covariance(), blocks, atol=1e-10)
 
 
+@pytest.mark.slow
 def test_draws():
     prior = SPEC.apply(PARAMS)
     given = potentials()

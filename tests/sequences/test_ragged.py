@@ -81,6 +81,7 @@ def test_bound_is_that_of_the_sequence_alone(name):
         assert not np.any(ours[SHORT, length:])
 
 
+@pytest.mark.slow
 def test_what_comes_out_is_as_long_as_what_went_in():
     data = rpm.from_sequences(SEQUENCES)
     assert [view.shape for view in data.views] == [(5, 5, 2), (5, 5, 1)]

@@ -44,7 +44,7 @@ def evaluate(spacing, dtype, parallel):
     return log_normalizer, jnp.sum(per_site), mean, variance, gradient
 
 
-@pytest.mark.parametrize("spacing", [0.05, 0.01])
+@pytest.mark.parametrize("spacing", [pytest.param(0.05, marks=pytest.mark.slow), 0.01])
 def test_long_smooth_sequences(spacing):
     """Within 10⁻³ nats for 1000 steps, by both forms."""
     expected = evaluate(spacing, jnp.float64, parallel=False)
