@@ -68,13 +68,11 @@ EXAMPLES = {
     priors.LearnableJointGaussianProcess: lambda: priors.joint_gaussian_process(TIMES, "matern32"),
     priors.LearnableTridiagonalGaussianProcess: lambda: priors.tridiagonal_gaussian_process(3),
     priors.InputDrivenHiddenMarkov: lambda: priors.hidden_markov(2, 3, inputs=MLP),
-    priors.TransitionTable: lambda: priors.TransitionTable(3),
+    priors.InputTable: lambda: priors.InputTable(3),
     priors.LearnableHiddenMarkov: lambda: priors.hidden_markov(2, 3, initial=np.array([0.3, 0.7])),
     priors.LearnableLinearGaussian: lambda: priors.linear_gaussian(2, 3, start=np.diag([0.5, 0.5])),
-    priors.Choices: lambda: priors.input_choices(3),
-    priors.Driver: lambda: priors.input_network(MLP),
     priors.LearnableDrivenLinearGaussian: lambda: priors.driven_linear_gaussian(
-        priors.linear_gaussian(2, 3), priors.input_network(MLP), matrix="additive"
+        priors.linear_gaussian(2, 3), MLP, matrix="additive"
     ),
     priors.LearnableDirichletTopics: lambda: priors.dirichlet_topics(3, 4, symmetric=True),
     priors.Static: lambda: priors.Static(NORMAL),

@@ -17,13 +17,10 @@ from rpm_jax.priors._base import (
     sum_over_sites,
 )
 from rpm_jax.priors._driven_linear_gaussian_spec import (
-    Choices,
-    Driver,
     LearnableDrivenLinearGaussian,
     driven_linear_gaussian,
-    input_choices,
-    input_network,
 )
+from rpm_jax.priors._driving_inputs import InputTable
 from rpm_jax.priors._fixed import Fixed, as_spec, fixed
 from rpm_jax.priors._gaussian_process import GaussianProcess, GaussianProcessPosterior
 from rpm_jax.priors._gaussian_process_of_times import LearnableGaussianProcessOfTimes
@@ -37,7 +34,7 @@ from rpm_jax.priors._hidden_markov import HiddenMarkov, HiddenMarkovPosterior, T
 from rpm_jax.priors._hidden_markov_constructor import hidden_markov
 from rpm_jax.priors._hidden_markov_spec import LearnableHiddenMarkov
 from rpm_jax.priors._independent import Independent
-from rpm_jax.priors._input_driven_markov import InputDrivenHiddenMarkov, TransitionTable
+from rpm_jax.priors._input_driven_markov import InputDrivenHiddenMarkov
 from rpm_jax.priors._linear_gaussian import LinearGaussian, LinearGaussianPosterior
 from rpm_jax.priors._linear_gaussian_spec import LearnableLinearGaussian, linear_gaussian
 from rpm_jax.priors._markov_gaussian_process import MarkovGaussianProcess, MarkovGaussianProcessPosterior
@@ -53,10 +50,8 @@ from rpm_jax.priors._tridiagonal_spec import (
 )
 
 __all__ = [
-    "Choices",
     "DirichletCategorical",
     "DirichletCategoricalPosterior",
-    "Driver",
     "Fixed",
     "GaussianProcess",
     "GaussianProcessPosterior",
@@ -64,6 +59,7 @@ __all__ = [
     "HiddenMarkovPosterior",
     "Independent",
     "InputDrivenHiddenMarkov",
+    "InputTable",
     "LearnableDirichletTopics",
     "LearnableDrivenLinearGaussian",
     "LearnableGaussianProcess",
@@ -87,7 +83,6 @@ __all__ = [
     "SitePosterior",
     "Static",
     "TransitionCounts",
-    "TransitionTable",
     "as_spec",
     "dirichlet_topics",
     "divergence_from_prior",
@@ -95,8 +90,6 @@ __all__ = [
     "fixed",
     "gaussian_process",
     "hidden_markov",
-    "input_choices",
-    "input_network",
     "joint_gaussian_process",
     "kernels",
     "linear_gaussian",

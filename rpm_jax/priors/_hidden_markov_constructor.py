@@ -38,7 +38,7 @@ def hidden_markov(
             finite, so that a probability of zero starts at the smallest normal number instead; if not
             learned it is zero.
         parallel: As in `HiddenMarkov`.
-        inputs: What transitions depend on, step by step: `TransitionTable(num_values)` for a discrete input,
+        inputs: What transitions depend on, step by step: `InputTable(num_values)` for a discrete input,
             or a network of each step's input, such as `rpm_jax.networks.PointwiseMLP`. The data then have
             inputs of shape (N, T − 1) or (N, T − 1, A), that of the step from t to t + 1 at t.
 

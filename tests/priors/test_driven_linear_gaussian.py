@@ -22,8 +22,8 @@ BASE = priors.linear_gaussian(
     initial="free",
     learned=("transition", "mean", "noise", "initial"),
 )
-TABLE = priors.input_choices(3)
-NETWORK = priors.input_network(rpm.networks.MLP((3,)))
+TABLE = priors.InputTable(3)
+NETWORK = rpm.networks.MLP((3,))
 KINDS = [
     ("additive", "driven", TABLE, ACTIONS),
     ("multiplicative", "constant", NETWORK, CONTINUOUS),
@@ -47,9 +47,14 @@ def test_each_datum_has_the_chain_of_its_inputs(matrix, bias, mapping, inputs):
     params = moved(spec, inputs)
     prior = spec.apply(params, jnp.asarray(inputs))
     moments = BASE.moments(params["base"])
-    outputs = mapping.outputs(
-        params["inputs"], jnp.asarray(inputs), 2 * (bias == "driven") + 4 * (matrix != "constant")
-    )
+    if mapping is TABLE:
+        outputs = params["map"][inputs.reshape(6, STEPS)]
+    else:
+        steps = inputs[:, :-1].reshape(-1, 2)
+        shown = (inputs - steps.mean(0)) / steps.std(0)
+        number = 2 * (bias == "driven") + 4 * (matrix != "constant")
+        outputs = mapping.with_outputs(number).apply(params["map"], shown.reshape(-1, 2))
+        outputs = outputs.reshape(6, STEPS, number)
     means, covariances = [], []
     rng = np.random.default_rng(2)
     linear, root = rng.normal(size=(6, STEPS, 2)), rng.normal(size=(6, STEPS, 2, 2))
@@ -102,15 +107,15 @@ def test_a_fit_learns_what_actions_do():
     z = np.stack(z, axis=1)[..., None]
     views = tuple(np.concatenate([z, -z], -1) + 0.3 * rng.normal(size=(24, STEPS, 2)) for _ in range(2))
     base = priors.linear_gaussian(1, STEPS, transition="diagonal", noise="free", initial="free")
-    prior = priors.driven_linear_gaussian(base, priors.input_choices(2), name="action")
+    prior = priors.driven_linear_gaussian(base, priors.InputTable(2), name="action")
     model = rpm.RPM(prior, rpm.factors.per_view(rpm.networks.PointwiseMLP((4,))))
     mask = rng.random((24, 2, STEPS)) < 0.9
     options = {"mask": mask, "num_steps": 200, "steps_per_call": 200}
     fit = rpm.fit(model, views, key=KEY, inputs={"action": actions}, **options)
     assert fit.history.skipped == 0
-    table = np.asarray(fit.params["prior"]["inputs"])[:, 0]
+    table = np.asarray(fit.params["prior"]["map"])[:, 0]
     assert np.abs(table[1] - table[0]) > 0.2
-    np.testing.assert_array_equal(fit.params["prior"]["statistics"]["examples"], actions)
+    np.testing.assert_array_equal(fit.params["prior"]["statistics"]["examples"], actions[:, :-1])
     new = rpm.as_data(tuple(v[:3] for v in views), inputs={"action": actions[:3]})
     swapped = rpm.as_data(new.views, inputs={"action": 1 - actions[:3]})
     assert fit.evaluate(new).sum() > fit.evaluate(swapped).sum()
@@ -120,16 +125,37 @@ def test_a_fit_learns_what_actions_do():
     ("inputs", "mapping", "name", "error", "message"),
     [
         (ACTIONS[:, :3], TABLE, None, ValueError, r"inputs must have shape .* T = 5 sites.*got \(6, 3\)"),
-        (ACTIONS + 1, TABLE, None, ValueError, "inputs of choices must be integers from 0 to 2.* 1 to 3"),
-        (CONTINUOUS, TABLE, None, ValueError, r"inputs of choices must have shape \(N, T\)"),
+        (ACTIONS + 1, TABLE, None, ValueError, r"inputs must be integers from 0 to 2, .* got 3 at index"),
+        (CONTINUOUS, TABLE, None, ValueError, r"inputs must have shape \(N, T\) with"),
         ({"a": ACTIONS}, TABLE, "action", ValueError, r"an entry 'action', got the entries \['a'\]"),
-        ({"a": ACTIONS}, TABLE, None, TypeError, "inputs must be one array .*say which entry by name="),
+        ({"a": ACTIONS, "b": ACTIONS}, TABLE, None, ValueError, "one array .* got 2; .*by name="),
     ],
 )
 def test_inputs_that_do_not_fit(inputs, mapping, name, error, message):
+    """Also in a fit, whose programs do not know the numbers, and for new data."""
     spec = priors.driven_linear_gaussian(BASE, mapping, name=name)
     with pytest.raises(error, match=message):
-        spec.init(KEY, inputs)
+        spec.check_inputs(inputs)
+    views = tuple(RNG.normal(size=(6, STEPS, 2)) for _ in range(2))
+    model = rpm.RPM(spec, rpm.factors.per_view(rpm.networks.PointwiseMLP((2,))))
+    with pytest.raises(error, match=message):
+        rpm.fit(model, views, key=KEY, inputs=inputs, num_steps=1)
+
+
+@pytest.mark.parametrize(("scale", "offset"), [(1e30, 0.0), (1e-30, 0.0), (1.0, 1e4)])
+def test_scale_and_origin_of_inputs_change_nothing(scale, offset):
+    """Bounds were −4·10⁶ at a scale of 10⁶."""
+    spec = priors.driven_linear_gaussian(BASE, NETWORK, matrix="additive")
+
+    @jax.jit
+    def marginals(inputs):
+        params = spec.init(KEY, inputs)
+        params |= {"map": jax.tree.map(lambda x: x + 0.3, params["map"])}
+        return spec.apply(params, inputs).sites().mean()
+
+    inputs = jnp.asarray(CONTINUOUS, jnp.float32)
+    got = marginals(scale * inputs + offset)
+    np.testing.assert_allclose(got, marginals(inputs), rtol=0.01, atol=0.01)
 
 
 def test_specification_errors():
@@ -139,7 +165,11 @@ def test_specification_errors():
         priors.driven_linear_gaussian(BASE, TABLE, matrix="none")
     with pytest.raises(TypeError, match=r"base must be made by rpm_jax.priors.linear_gaussian, got str"):
         priors.driven_linear_gaussian("rotations", TABLE)
-    with pytest.raises(TypeError, match="network must have init"):
-        priors.input_network(3)
-    with pytest.raises(ValueError, match="number must be a positive integer"):
-        priors.input_choices(0)
+    with pytest.raises(
+        TypeError, match=r"inputs must be a rpm_jax.priors.InputTable\(num_values\) or a network"
+    ):
+        priors.driven_linear_gaussian(BASE, 3)
+    with pytest.raises(ValueError, match="num_values must be a positive integer"):
+        priors.InputTable(0)
+    with pytest.raises(ValueError, match="at least 2, got 1"):
+        priors.driven_linear_gaussian(priors.linear_gaussian(2, 1), TABLE)

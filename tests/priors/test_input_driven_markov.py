@@ -10,7 +10,7 @@ from support import bound, init
 
 import rpm_jax as rpm
 from rpm_jax.expfam import Categorical
-from rpm_jax.priors import HiddenMarkov, TransitionTable
+from rpm_jax.priors import HiddenMarkov, InputTable
 
 KEY = jax.random.key(0)
 STATES, SITES, SIZE = 3, 4, 2
@@ -131,7 +131,7 @@ STATES_OF, VIEW = walk()
 
 def test_table_in_closed_form():
     """The expected counts of each value; EM finds the two transitions."""
-    prior = rpm.priors.hidden_markov(3, 10, inputs=TransitionTable(2))
+    prior = rpm.priors.hidden_markov(3, 10, inputs=InputTable(2))
     model = rpm.RPM(prior, FACTORS, pooled=True)
     data = rpm.as_data((VIEW,), inputs=CODES)
     update = rpm.train.maximise_prior(model, pseudo_count=0.01)
@@ -182,14 +182,12 @@ def test_network_and_what_factors_are_relative_to():
 
 
 def test_inputs_that_do_not_fit():
-    table = rpm.RPM(rpm.priors.hidden_markov(3, 10, inputs=TransitionTable(2)), FACTORS, pooled=True)
-    with pytest.raises(
-        ValueError, match=r"T - 1 = 9 steps between the prior's 10 sites, got \(40, 8\); with"
-    ):
+    table = rpm.RPM(rpm.priors.hidden_markov(3, 10, inputs=InputTable(2)), FACTORS, pooled=True)
+    with pytest.raises(ValueError, match=r"T = 10 sites, or the T - 1 = 9 steps between them, got \(40, 8\)"):
         rpm.fit(table, (VIEW,), key=KEY, inputs=CODES[:, :8], num_steps=1)
     wrong = CODES.copy()
     wrong[4, 2] = 2
-    message = r"inputs must be integers from 0 to 1, .*table of transitions, got 2 at index \(4, 2\)"
+    message = r"inputs must be integers from 0 to 1, .*of the InputTable, got 2 at index \(4, 2\)"
     with pytest.raises(ValueError, match=message):
         rpm.fit(table, (VIEW,), key=KEY, inputs=wrong, num_steps=1)
     data = rpm.as_data((VIEW,), inputs=CODES)
@@ -197,11 +195,11 @@ def test_inputs_that_do_not_fit():
     for question in (rpm.inference.infer, rpm.inference.evaluate):
         with pytest.raises(ValueError, match=message):
             question(fitted, rpm.as_data((VIEW,), inputs=wrong))
-    with pytest.raises(ValueError, match="one array that drives the transitions, got 2"):
+    with pytest.raises(ValueError, match="one array that drives the prior, got 2"):
         rpm.fit(table, (VIEW,), key=KEY, inputs=(CODES, CODES), num_steps=1)
     with pytest.raises(ValueError, match="learned; leave one of them out"):
-        rpm.priors.hidden_markov(3, 10, inputs=TransitionTable(2), learnable=False)
-    with pytest.raises(TypeError, match=r"inputs must be a rpm_jax.priors.TransitionTable"):
+        rpm.priors.hidden_markov(3, 10, inputs=InputTable(2), learnable=False)
+    with pytest.raises(TypeError, match=r"inputs must be a rpm_jax.priors.InputTable"):
         rpm.priors.hidden_markov(3, 10, inputs=2)
     network = rpm.priors.hidden_markov(3, 10, inputs=rpm.networks.PointwiseMLP((4,)))
     with pytest.raises(TypeError, match="no closed-form M-step"):
