@@ -380,6 +380,8 @@ def _checked_inputs(inputs: Any, size: int) -> Any:
                 f"{name} must have the N = {size} data on its first axis, got shape {array.shape}"
             )
         require_finite(name, array)
+        if not isinstance(leaf, Array) and is_concrete(array):
+            warn_of_lost_digits(name, to_numpy(name, leaf), np.asarray(array))
         return jnp.asarray(array)
 
     return jax.tree_util.tree_map_with_path(check, inputs)

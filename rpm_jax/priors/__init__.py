@@ -42,6 +42,7 @@ from rpm_jax.priors._mixed_gaussian_process import MixedGaussianProcess, MixedGa
 from rpm_jax.priors._mixed_gaussian_process_spec import LearnableMixedGaussianProcess, mixed_gaussian_process
 from rpm_jax.priors._static import Static
 from rpm_jax.priors._static_spec import LearnableStatic, static
+from rpm_jax.priors._times import as_locations
 from rpm_jax.priors._topics import DirichletCategorical, DirichletCategoricalPosterior
 from rpm_jax.priors._topics_spec import LearnableDirichletTopics, dirichlet_topics
 from rpm_jax.priors._tridiagonal_spec import (
@@ -83,6 +84,7 @@ __all__ = [
     "SitePosterior",
     "Static",
     "TransitionCounts",
+    "as_locations",
     "as_spec",
     "dirichlet_topics",
     "divergence_from_prior",

@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
@@ -16,11 +14,11 @@ class OnCommonTimes(NamedTuple):
     """Views on common sites.
 
     Attributes:
-        times: The times of the sites, increasing, shape (T,).
+        times: The times of the sites, increasing, a NumPy array (T,) of double precision, or of dates.
         data: Views (N, T, ...), masked where a view was not sampled.
     """
 
-    times: Array
+    times: np.ndarray
     data: Data
 
 
@@ -36,7 +34,8 @@ def on_common_times(
 
     Args:
         views: J arrays (N, T_j) or (N, T_j, ...).
-        times: J increasing arrays (T_j,): when each view was sampled, the same for all N data.
+        times: J increasing arrays (T_j,) of numbers, or of NumPy's dates or durations: when each view was
+            sampled, the same for all N data.
         decimals: Times that agree after rounding to so many decimals are one site; None: equal ones alone.
         log_weights: As in `as_data`.
         missing: As in `as_data`.
@@ -52,14 +51,13 @@ def on_common_times(
     arrays, own_times = [], []
     for j, (view, own) in enumerate(zip(views, times, strict=True)):
         array = np.asarray(view) if isinstance(view, Array) else to_numpy(f"views[{j}]", view)
-        moments = np.asarray(to_numpy(f"times[{j}]", np.asarray(own)), np.float64)
-        moments = moments if decimals is None else np.round(moments, decimals)
+        moments = _as_moments(f"times[{j}]", own, decimals)
         if array.ndim < 2 or moments.shape != array.shape[1:2]:
             raise ValueError(
                 f"times[{j}] must have a time for every step of views[{j}], (N, T_j, ...) = {array.shape}, "
                 f"got shape {moments.shape}"
             )
-        if not (np.isfinite(moments).all() and (np.diff(moments) > 0).all()):
+        if not (np.isfinite(moments).all() and (moments[1:] > moments[:-1]).all()):
             raise ValueError(f"times[{j}] must be finite and increase, got {moments}")
         arrays.append(array)
         own_times.append(moments)
@@ -72,4 +70,13 @@ def on_common_times(
         placed.append(array[:, nearest])
         mask[:, j] = np.isin(common, moments)
     data = as_data(tuple(placed), None if mask.all() else mask, log_weights, missing=missing)
-    return OnCommonTimes(jnp.asarray(common, jax.dtypes.canonicalize_dtype(np.float64)), data)
+    return OnCommonTimes(common, data)
+
+
+def _as_moments(name: str, times: Any, decimals: int | None) -> np.ndarray:
+    """Dates and durations as they are, numbers in double precision: single has no digits for Unix seconds."""
+    array = np.asarray(times)
+    if array.dtype.kind in "Mm":
+        return array
+    moments = np.asarray(to_numpy(name, array), np.float64)
+    return moments if decimals is None else np.round(moments, decimals)

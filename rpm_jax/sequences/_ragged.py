@@ -11,6 +11,7 @@ from jax import Array
 from rpm_jax._arrays import to_numpy
 from rpm_jax._checks import require_positive_integer
 from rpm_jax.data import Data, as_data
+from rpm_jax.priors import as_locations
 
 
 def from_sequences(
@@ -32,8 +33,9 @@ def from_sequences(
 
     Args:
         sequences: N sequences, each an array (T_n,) or (T_n, ...), or a tuple of J such views of one length.
-        times: When each was observed, N increasing arrays (T_n,), for a prior with times of their own: they
-            become `inputs["times"]`, shape (N, T), continued behind the ends with the last spacing.
+        times: When each was observed, N increasing arrays (T_n,) of numbers, dates or durations (in seconds),
+            for a prior with times of their own: since each sequence's first, subtracted in double precision,
+            they become `inputs["times"]`, shape (N, T), continued behind the ends with the last spacing.
         mask: For each sequence a boolean array (T_n,), or (J, T_n), False where a step is missing; or None.
         log_weights: As in `as_data`.
         inputs: For each sequence a pytree of arrays. Those with first axis T_n, or T_n − 1 (of transitions),
@@ -235,14 +237,14 @@ def _with_times(inputs: Any, times: Sequence[Any], lengths: list[int], num_sites
     _require_number("times", times, len(lengths))
     rows = []
     for n, (own, length) in enumerate(zip(times, lengths, strict=True)):
-        row = np.asarray(to_numpy(f"times[{n}]", np.asarray(own)), np.float64)
-        if row.shape != (length,):
+        if np.shape(own) != (length,):
             raise ValueError(
-                f"times[{n}] must have its sequence's {length} steps, shape ({length},), got {row.shape}"
+                f"times[{n}] must have its sequence's {length} steps, shape ({length},), got {np.shape(own)}"
             )
-        gaps = np.diff(row)
-        if not (np.isfinite(row).all() and (gaps > 0).all()):
-            raise ValueError(f"times[{n}] must be finite and increase from step to step, got {row}")
-        gap = gaps[-1] if length > 1 else 1.0
+        try:
+            row = np.asarray(as_locations(own), np.float64)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"times[{n}]: {error}") from error
+        gap = row[-1] - row[-2] if length > 1 else 1.0
         rows.append(np.concatenate([row, row[-1] + gap * np.arange(1, num_sites - length + 1)]))
     return {**(inputs or {}), "times": np.stack(rows)}

@@ -226,7 +226,7 @@ def test_a_fit_with_missing_view_times_em_and_new_data():
 
 @pytest.mark.slow
 def test_a_noisy_rotation_is_found():
-    """64 × 15 × 8 numbers: eigenvalues to 0.01 of those of the latents' own regression, above processes."""
+    """64 × 15 × 6 numbers: the eigenvalue to 0.015, the bound above that of independent processes."""
     views = rotating(64, 15)
     factors = rpm.factors.per_view(rpm.networks.PointwiseMLP((20,)))
     chain = rpm.fit(rpm.RPM(priors.linear_gaussian(2, 15), factors), views, key=KEY)

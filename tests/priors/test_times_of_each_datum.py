@@ -130,3 +130,11 @@ def test_errors():
         priors.gaussian_process(np.arange(4.0), num_sites=3)
     with pytest.raises(ValueError, match="mean, of times that differ by datum, must be one of 'zero'"):
         priors.gaussian_process(num_sites=3, mean="free")
+
+
+def test_inputs_that_lose_digits_are_warned_of():
+    """Unix seconds, 500 apart, are rounded to multiples of 128 in single precision."""
+    seconds = 1.7e9 + 500.0 * np.arange(5.0) + np.random.default_rng(0).uniform(0, 300, size=(4, 1))
+    views = (np.random.default_rng(1).normal(size=(4, 5)),) * 2
+    with jax.enable_x64(False), pytest.warns(RuntimeWarning, match="inputs.*moves numbers by up to"):
+        rpm.as_data(views, inputs=seconds)

@@ -135,10 +135,26 @@ def test_everything_that_a_datum_has_is_padded():
     shapes = {name: leaf.shape for name, leaf in data.inputs.items()}
     assert shapes == {"action": (5, 6), "dose": (5, 7, 3), "context": (5, 2), "times": (5, 7)}
     np.testing.assert_array_equal(data.inputs["action"][1], 0)
-    np.testing.assert_array_equal(data.inputs["times"][1], 1 + 2.0 * np.arange(7))
+    np.testing.assert_array_equal(data.inputs["times"][1], 2.0 * np.arange(7))
     whole = rpm.from_sequences([np.ones(3), np.arange(3)])
     assert whole.mask is None
     assert whole.views[0].shape == (2, 3)
+
+
+@pytest.mark.parametrize(
+    "of", [lambda t: 1.7e9 + t, lambda t: np.datetime64("2024-01-01") + (1e3 * t).astype("m8[ms]")]
+)
+def test_times_far_from_zero(of):
+    """Unix seconds in single precision are multiples of 128; dates become seconds."""
+    steps = [np.array([0.0, 1.5, 4.0]), np.array([0.0, 2.0])]
+    with jax.enable_x64(False):
+        data = rpm.from_sequences([np.zeros(3), np.zeros(2)], times=[of(own) for own in steps])
+        times = data.inputs["times"]
+    assert times.dtype == jnp.float32
+    np.testing.assert_allclose(times, [[0.0, 1.5, 4.0], [0.0, 2.0, 4.0]], atol=1e-6)
+    views = (np.zeros((4, 3)), np.zeros((4, 2)))
+    common, _ = rpm.on_common_times(views, [of(own) for own in steps])
+    np.testing.assert_array_equal(common, of(np.array([0.0, 1.5, 2.0, 4.0])))
 
 
 def test_views_sampled_at_different_times():
@@ -214,7 +230,7 @@ BAD = {
     "decreasing times": (
         lambda: rpm.from_sequences([np.zeros(3)], times=[[0.0, 2.0, 1.0]]),
         ValueError,
-        r"times\[0\] must be finite and increase",
+        r"times\[0\]: times must be strictly increasing",
     ),
     "mask": (
         lambda: rpm.from_sequences([np.zeros(3)], mask=[np.ones(2, bool)]),
