@@ -57,6 +57,7 @@ class LinearGaussian:
             require_finite(name, array)
         for name in ("initial_covariance", "noise_covariance"):
             _check_covariance(name, arrays[name])
+        _check_growth(arrays["transition"], self.num_sites)
         for name, array in arrays.items():
             object.__setattr__(self, name, array)
 
@@ -210,6 +211,21 @@ def _check_covariance(name: str, covariance: Array) -> None:
     least = np.linalg.eigvalsh(0.5 * (values + np.swapaxes(values, -1, -2))).min(initial=0.0)
     if least < -1e-5 * scale:
         raise ValueError(f"{name} must be positive semi-definite, got an eigenvalue of {least:.3g}")
+
+
+def _check_growth(transition: Array, num_sites: int) -> None:
+    """Raise `ValueError` where a known A that is not stable leads covariances out of the type's range."""
+    if not is_concrete(transition):
+        return
+    radii = np.abs(np.linalg.eigvals(np.asarray(transition, float))).max(axis=-1)
+    with np.errstate(divide="ignore"):
+        growth = 2 * (num_sites - 1) * np.log(np.atleast_1d(radii)).mean(axis=-1)
+    if np.max(growth) > np.log(float(jnp.finfo(transition.dtype).max)):
+        raise ValueError(
+            f"transition must not lead the covariances of T = {num_sites} sites out of the range of "
+            f"{transition.dtype}: its largest eigenvalue has modulus {radii.max():.6g}; take one inside the "
+            "unit circle, fewer sites, or priors.linear_gaussian, which is stable by construction"
+        )
 
 
 def require_stable(name: str, transition: Any) -> None:

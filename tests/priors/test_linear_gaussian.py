@@ -100,6 +100,8 @@ def test_prior_draws_have_its_marginals():
         ({"bias": np.zeros(3)}, r"bias must have shape \(2,\)"),
         ({"bias": np.array([0.0, np.nan])}, "bias must be finite"),
         ({"initial_mean": np.zeros(())}, "initial_mean must have shape"),
+        ({"transition": 1.5 * np.eye(2), "num_sites": 1000}, "out of the range of float64: .* modulus 1.5"),
+        ({"transition": 1e90 * np.ones((3, 2, 2))}, "out of the range of float64"),
     ],
 )
 def test_errors(change, message):
