@@ -1,4 +1,4 @@
-"""Data with a known latent: a position, a place, a label, proportions, angles."""
+"""Data with a known latent: a position, a state, a place, a label, proportions, angles."""
 
 from rpm_jax.datasets._bouncing_balls import (
     BouncingBalls,
@@ -11,6 +11,7 @@ from rpm_jax.datasets._circle_graphs import CircleGraphs, circle_edge_probabilit
 from rpm_jax.datasets._digits import load_digits
 from rpm_jax.datasets._idx import read_idx
 from rpm_jax.datasets._labelled_images import LabelledImages, hold_out
+from rpm_jax.datasets._linear_system import LinearSystem, linear_system
 from rpm_jax.datasets._maze import MazeWalk, maze_walk
 from rpm_jax.datasets._mnist import download_mnist, load_mnist
 from rpm_jax.datasets._peers import Peers, peers
@@ -21,6 +22,7 @@ __all__ = [
     "BouncingBalls",
     "CircleGraphs",
     "LabelledImages",
+    "LinearSystem",
     "MazeWalk",
     "Peers",
     "TextureSets",
@@ -30,6 +32,7 @@ __all__ = [
     "coloured",
     "download_mnist",
     "hold_out",
+    "linear_system",
     "load_digits",
     "load_mnist",
     "maze_walk",

@@ -77,6 +77,15 @@ REFUSED = {
         ("--peak 0.01", "--peak and background must be probabilities, background at most peak, got 0.01"),
         ("--learning-rate 0", "--learning-rate must be a positive number, got 0.0"),
     ],
+    "linear_system": [
+        ("-T 2", "--sequence-length must be an integer of at least 3, got 2"),
+        ("--batch-size 65", "--batch-size must be at most --num-sequences 64, got 65"),
+        ("--num-inputs 0 --inputs on", "--inputs on does not go together with --num-inputs 0"),
+        ("--radius 0.9 0.5", "--radius must be two numbers, the smaller first, got 0.9 0.5"),
+        ("--radius 0.9 1", "--radius must be two finite numbers in [0, 1), the smaller first"),
+        ("--input-share 2", "--input-share must lie between 0 and 1, got 2.0"),
+        ("--noise -1", "--noise must be finite and at least 0, got -1.0"),
+    ],
     "texture_lda": [
         ("-T 1", "--num-patches must be an integer of at least 2, got 1"),
         ("-K 1", "--num-topics must be an integer of at least 2, got 1"),
