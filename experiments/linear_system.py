@@ -2,9 +2,10 @@
 
 Sensors see a state that rotates, decays and is driven by noise and inputs
 (`rpm_jax.datasets.linear_system`). The prior is a linear-Gaussian chain; views are conditionally independent
-given its latents, those of different times too, so that one group of sensors is enough. Latents are found up to
-a linear map, which leaves the eigenvalues of the transition: they are compared with the true ones, next to those
-of a regression of the true states on their predecessors, which a model can't be expected to beat.
+given its latents, those of different times too, so that one group of sensors is enough. Latents are found
+up to a linear map, which leaves the eigenvalues of the transition: they are compared with the true ones,
+next to those of a regression of the true states on their predecessors, which a model can't be expected to
+beat.
 
 With inputs there are two models, one whose chain they drive and one that takes what they do for noise. What
 inputs explain shows in the bound of held-out sequences. The run is chosen by its bound on the training
@@ -22,7 +23,6 @@ import rpm_jax as rpm
 from experiments import _fits, _run
 from experiments._fits import Runs
 from experiments._linear_system_options import Options, check
-from experiments._options import given
 from experiments._output import Files
 from experiments._spectra import eigenvalue_error, eigenvalues
 from rpm_jax import plots
@@ -70,7 +70,7 @@ def kinds(options: Options) -> tuple[str, ...]:
 def build_model(options: Options, kind: str) -> rpm.RPM:
     """The model, with everything that was not asked for left to the library."""
     wanted = options.model
-    chain = functools.partial(
+    chain: Callable[..., Any] = functools.partial(
         rpm.priors.linear_gaussian,
         wanted.num_latents or options.data.num_states,
         options.data.sequence_length,
@@ -126,8 +126,8 @@ def run(options: Options, data: Pair, files: Files) -> _run.Results:
 
 
 def recover(fitted: rpm.train.Fit, data: Pair, kind: str) -> Recovered:
-    """Posterior means, carried to the scale of the true states by the regression on the training sequences."""
-    posteriors = fitted.posterior(), fitted.infer(as_data(data[1], kind))
+    """Posterior means on the scale of the true states, by regression on the training sequences."""
+    posteriors: tuple[Any, Any] = fitted.posterior(), fitted.infer(as_data(data[1], kind))
     means = [np.asarray(posterior.mean) for posterior in posteriors]
     states = np.concatenate([np.asarray(part.states) for part in data])
     fraction = len(means[0]) / len(states)
@@ -171,8 +171,8 @@ def summary(metrics: dict[str, Any], runs: dict[str, Runs]) -> str:
     for kind in runs:
         own = metrics[kind]
         words.append(
-            f"{TITLES[kind]}: eigenvalues to {own['eigenvalue_error']:.4f}, held-out R² {own['r2_heldout']:.4f} "
-            f"and bound {own['bound_heldout']:.2f}"
+            f"{TITLES[kind]}: eigenvalues to {own['eigenvalue_error']:.4f}, held-out R² "
+            f"{own['r2_heldout']:.4f} and bound {own['bound_heldout']:.2f}"
         )
     words.append(
         f"regression of the true states: eigenvalues to {metrics['eigenvalue_error_regression']:.4f}"

@@ -71,11 +71,11 @@ def linear_system(
         z_1 ~ N(0, I),   z_t+1 = A z_t + B a_t + ε_t,   a_t ~ N(0, I),   ε_t ~ N(0, Q)
         x_jt = g_j(z_t) + σ N(0, I),   Q = I − A Aᵀ − B Bᵀ
 
-    so that z_t ~ N(0, I) at all times, inputs not known. B = √s U diag(√(1 − ρ²)) W with orthonormal columns W
-    (rows where there are more inputs than latents): in its directions inputs are the share s of what is new in
-    a step. With odd K the last latent decays without rotating. g_j has outputs of variance about 1: a random
-    matrix, or a random network of 20 tanh units, another one for each view. Can be jitted and mapped over keys;
-    the sizes are Python integers.
+    so that z_t ~ N(0, I) at all times, inputs not known. B = √s U diag(√(1 − ρ²)) W with orthonormal columns
+    W (rows where there are more inputs than latents): in its directions inputs are the share s of what is new
+    in a step. With odd K the last latent decays without rotating. g_j has outputs of variance about 1: a
+    random matrix, or a random network of 20 tanh units, another one for each view. Can be jitted and mapped
+    over keys; the sizes are Python integers.
 
     Args:
         key: One JAX random key.
