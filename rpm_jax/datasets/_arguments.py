@@ -26,6 +26,12 @@ def require_at_least(name: str, value: Any, least: float) -> None:
         raise ValueError(f"{name} must be finite and at least {least}, got {value!r}")
 
 
+def require_positive(name: str, value: Any) -> None:
+    """Raise `ValueError` where a known number is not positive, infinite or NaN."""
+    if is_concrete(value) and not 0 < value < math.inf:
+        raise ValueError(f"{name} must be positive and finite, got {value!r}")
+
+
 def require_probability(name: str, value: Any) -> None:
     """Raise `ValueError` unless a known number lies strictly between 0 and 1."""
     if is_concrete(value) and not 0 < value < 1:
