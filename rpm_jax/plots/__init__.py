@@ -7,6 +7,7 @@ from rpm_jax.plots._densities import density_maps
 from rpm_jax.plots._dynamics import eigenvalues, states_over_time
 from rpm_jax.plots._examples import patches_by_topic, samples_per_state
 from rpm_jax.plots._factors import factor_moments, factor_states
+from rpm_jax.plots._films import image_chains
 from rpm_jax.plots._log_partition import log_partition_error
 from rpm_jax.plots._matrices import confusion_matrices, matched_columns, matrix_pair
 from rpm_jax.plots._maze import maze_map
@@ -49,6 +50,7 @@ __all__ = [
     "factor_moments",
     "factor_states",
     "gap_parts",
+    "image_chains",
     "labelled_points",
     "learning_curves",
     "likelihood_estimates",

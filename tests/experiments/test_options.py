@@ -68,6 +68,15 @@ REFUSED = {
             "--variants score does not go together with --activation relu",
         ),
     ],
+    "digit_chain": [
+        ("-T 1", "--sequence-length must be an integer of at least 2, got 1"),
+        ("--width 0", "--width must be a positive number, got 0.0"),
+        ("--held-out 1", "--held-out must lie between 0 and 1"),
+        ("--batch-size 101", "--batch-size must be at most --num-sequences 100, got 101"),
+        ("--perturbation 1", "--perturbation must be in [0, 1), got 1.0"),
+        ("--download", "--download does not go together with no --data, give a folder"),
+        ("--data /nowhere", "--data: "),
+    ],
     "graph": [
         ("-T 3", "--num-nodes must be an integer of at least 4, got 3"),
         ("-J 1", "--num-views must be an integer of at least 2, got 1"),
