@@ -88,7 +88,11 @@ def fit_all(options: Options, data: Pair, files: Files) -> Runs:
     update = rpm.train.maximise_prior(
         model, pseudo_count=PSEUDO_COUNT, **given(perturbation=options.model.perturbation)
     )
-    own = {"freeze": ("prior",), "update": update, "steps_per_call": options.training.steps_per_update}
+    own: dict[str, Any] = {
+        "freeze": ("prior",),
+        "update": update,
+        "steps_per_call": options.training.steps_per_update,
+    }
     settings = _fits.arguments(options, options.data.num_sequences, default_batch=BATCH_SIZE, **own)
     return _fits.fit_seeds(model, (data[0].views,), options, files, held_out=(data[1].views,), **settings)
 

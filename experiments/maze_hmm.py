@@ -26,6 +26,7 @@ from experiments._maze_options import (
     STEPS_PER_UPDATE,
     Options,
     check,
+    settled,
 )
 from experiments._maze_scores import (
     Pair,
@@ -55,6 +56,7 @@ SUMMARISED = ("accuracy_train", "accuracy_heldout", "transition_error")
 
 def load(options: Options) -> Pair:
     """Walks to fit, and held-out ones through the same maze."""
+    options = settled(options)
     data = options.data
     if options.comparison.baseline:
         require_hmmlearn()
@@ -157,6 +159,7 @@ def shown(options: Options, description: str) -> Callable[[Any], Any]:
 
 def run(options: Options, data: Pair, files: Files) -> _run.Results:
     """Fit, choose a run by its likelihood, score it by the true places."""
+    options = settled(options)
     started = time.perf_counter()
     runs = fit_all(options, build_model(options, len(data[0].places)), data, files)
     seconds = time.perf_counter() - started

@@ -37,6 +37,7 @@ class MazeWalk(NamedTuple):
         scenes: What each place looks like without noise, shape (S, V, V).
         walls: Where no agent can be, boolean, shape (H, W).
         times: Equally spaced on [0, 1], shape (T,).
+        asides: What the four cells beside each place look like without noise, shape (4, S, V, V).
     """
 
     views: Array
@@ -47,6 +48,7 @@ class MazeWalk(NamedTuple):
     scenes: Array
     walls: Array
     times: Array
+    asides: Array
 
     def split(self, num_first: int) -> tuple[Self, Self]:
         """Part the walks in two, both in the same maze.
@@ -144,13 +146,13 @@ def maze_walk(
     states = _walk(walk_key, initial, transition, num_sequences, num_steps)
     floor = jnp.where(maze, 0.0, jax.random.normal(floor_key, maze.shape))
     scenes = _scenes(floor, places, visual_field)
+    asides = jnp.stack([_scenes(floor, places + move, visual_field) for move in MOVES])
     views = scenes[states]
     # Keys of their own, so that walks and noise are the same with and without.
     if not (is_concrete(jitter) and jitter == 0):
-        aside = jnp.stack([scenes, *(_scenes(floor, places + move, visual_field) for move in MOVES)])
         chance = jnp.array([1 - jitter, *[jitter / len(MOVES)] * len(MOVES)])
         looks = jax.random.categorical(jax.random.fold_in(noise_key, 1), jnp.log(chance), shape=states.shape)
-        views = aside[looks, states]
+        views = jnp.concatenate([scenes[None], asides])[looks, states]
     if not (is_concrete(flips) and flips == 0):
         flipped = jax.random.bernoulli(jax.random.fold_in(noise_key, 2), flips, views.shape)
         views = jnp.where(flipped, -views, views)
@@ -163,6 +165,7 @@ def maze_walk(
         scenes=scenes,
         walls=jnp.asarray(maze),
         times=jnp.linspace(0.0, 1.0, num_steps),
+        asides=asides,
     )
 
 

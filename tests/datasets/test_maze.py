@@ -117,6 +117,8 @@ def test_agents_look_aside():
     middle = views[..., 1, 1]
     found = (middle[..., None] == beside)[~same]
     assert found.any(-1).all()
+    asides = np.asarray(quiet.asides)[:, np.asarray(quiet.states)]
+    assert (views == asides).all((-2, -1)).any(0)[~same].all()
 
 
 def test_key_jit_and_vmap():

@@ -111,6 +111,11 @@ REFUSED = {
         ("--symmetric --no-learn-concentration", "--symmetric does not go together with --no-learn-concen"),
     ],
     "maze_hmm": [
+        ("--trajectories 1 -N 2", "--trajectories does not go together with --num-sequences, give one"),
+        ("--trajectories 1 --no-pooled", "--trajectories 1 does not go together with --no-pooled"),
+        ("--trajectories 2 --batch-size 3", "--batch-size must be at most --num-sequences 2, got 3"),
+        ("--flips 2", "--flips must lie between 0 and 1, got 2.0"),
+        ("--reach 0", "--reach must be a positive number, got 0.0"),
         ("--stickiness inf", "--stickiness must be a finite number, got inf"),
         ("--baseline-components 50", "--baseline-components must be at most 25, which is the smaller"),
         ("-K 1", "--num-states must be an integer of at least 2, got 1"),
