@@ -31,7 +31,7 @@ def model_key(seed: int) -> jax.Array:
 def draw(
     dataset: Callable[..., Any],
     data: Any,
-    number: str,
+    number: str | int,
     num_held_out: int,
     *,
     seed: int | None = None,
@@ -43,7 +43,7 @@ def draw(
     Args:
         dataset: The function; its arguments are the options of the same names.
         data: The group of options.
-        number: The option that says how many there are to fit.
+        number: The option that says how many there are to fit, or how many sequences.
         num_held_out: How many others.
         seed: None: that of the options.
         renamed: Options by the names of arguments that are called something else.
@@ -52,8 +52,9 @@ def draw(
     renamed = dict(renamed or {})
     names = {name: name for name in vars(data) if name in inspect.signature(dataset).parameters} | renamed
     values: dict[str, Any] = {argument: getattr(data, option) for argument, option in names.items()}
-    size = getattr(data, number)
-    values |= {number: size + num_held_out, **own}
+    size: int = getattr(data, number) if isinstance(number, str) else number
+    counted = number if isinstance(number, str) else "num_sequences"
+    values |= {counted: size + num_held_out, **own}
     with naming_options(dataset.__name__, renamed):
         both = dataset(data_key(data.data_seed if seed is None else seed), **values)
     return both.split(size)

@@ -1,8 +1,7 @@
 """Options of the experiment on the maze, and their checks."""
 
-import dataclasses
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import rpm_jax as rpm
 from experiments import _vocabulary as vocabulary
@@ -181,15 +180,28 @@ class Options(AllOptions[Data, Model, Training]):
     comparison: Comparison = Comparison()
 
 
-def settled(options: Options) -> Options:
-    """The options with their numbers of walks and steps, which depend on each other."""
+class Sizes(NamedTuple):
+    """How many walks of which length, as the options have it together.
+
+    Attributes:
+        num_sequences: N.
+        num_held_out: Walks that are held out.
+        sequence_length: T.
+    """
+
+    num_sequences: int
+    num_held_out: int
+    sequence_length: int
+
+
+def sizes(options: Options) -> Sizes:
+    """Numbers of walks and steps, whose defaults depend on --trajectories."""
     data, few = options.data, options.data.trajectories
-    sizes = {
-        "num_sequences": data.num_sequences or few or WALKS["num_sequences"],
-        "num_held_out": data.num_held_out or few or HELD_OUT,
-        "sequence_length": data.sequence_length or (LONG_WALK if few else WALKS["num_steps"]),
-    }
-    return dataclasses.replace(options, data=dataclasses.replace(data, **sizes))
+    return Sizes(
+        data.num_sequences or few or WALKS["num_sequences"],
+        data.num_held_out or few or HELD_OUT,
+        data.sequence_length or (LONG_WALK if few else WALKS["num_steps"]),
+    )
 
 
 def check(options: Options) -> None:
@@ -206,8 +218,8 @@ def check(options: Options) -> None:
         "--no-pooled",
         "F would be an average over one walk",
     )
-    options = settled(options)
     data, model, training = options.data, options.model, options.training
+    num_sequences, _, num_steps = sizes(options)
     for name, value, end in (
         ("perturbation", model.perturbation, 1.0),
         ("pseudo_count", model.pseudo_count, float("inf")),
@@ -217,7 +229,10 @@ def check(options: Options) -> None:
             raise OptionError(f"{option_name(name)} must be {expected}, got {value}")
     if not abs(model.stickiness) < float("inf"):
         raise OptionError(f"--stickiness must be a finite number, got {model.stickiness}")
-    vocabulary.check_batch_size(options, "num_sequences")
+    if training.batch_size is not None and training.batch_size > num_sequences:
+        raise OptionError(
+            f"--batch-size must be at most --num-sequences {num_sequences}, got {training.batch_size}"
+        )
     by_gradient = model.transition == "gradient"
     for name, value in (
         ("perturbation", model.perturbation),
@@ -237,7 +252,7 @@ def check(options: Options) -> None:
         "which has none",
     )
     if options.comparison.baseline_components is not None:
-        most = min(data.visual_field**2, data.num_sequences * data.sequence_length)
+        most = min(data.visual_field**2, num_sequences * num_steps)
         if options.comparison.baseline_components > most:
             raise OptionError(
                 f"--baseline-components must be at most {most}, which is the smaller of the number of pixels "

@@ -77,6 +77,8 @@ def states_over_time(
     *,
     times: ArrayLike | None = None,
     time_label: str = "step",
+    shaded: ArrayLike | None = None,
+    shade: str = "missing",
     num_sequences: int = 3,
 ) -> Figure:
     """True states and what was inferred of them, mean ± 2 standard deviations.
@@ -88,6 +90,8 @@ def states_over_time(
         names: Of the D states.
         times: Shape (T,); the steps if not given.
         time_label: What they are, with units.
+        shaded: Steps that are marked, such as those where something is missing, boolean, shape (N, T).
+        shade: What they are.
         num_sequences: How many sequences are drawn, from the first.
 
     Returns:
@@ -107,6 +111,9 @@ def states_over_time(
         np.arange(1, num_steps + 1) if times is None else array(name, "times", times, ("T",), (num_steps,))
     )
 
+    marked = np.zeros(truth.shape[:2]) if shaded is None else shaded
+    marked = array(name, "shaded", marked, ("N", "T"), truth.shape[:2]) > 0
+
     figure = new_figure(0.6 + 2.6 * shown, 0.6 + 1.5 * num_states)
     panels = figure.subplots(num_states, shown, sharex=True, sharey="row", squeeze=False)
     for d, row in enumerate(panels):
@@ -115,6 +122,11 @@ def states_over_time(
             axes.fill_between(steps, low, high, color=BLUE, alpha=0.2, lw=0, label="± 2 sd")
             axes.plot(steps, centre[n, :, d], color=BLUE, lw=1.3, label="posterior mean")
             axes.plot(steps, truth[n, :, d], color=BLACK, lw=1.1, ls=(0, (4, 1.5)), label="true")
+            if marked.any():
+                across = axes.get_xaxis_transform()
+                axes.fill_between(
+                    steps, 0, 1, where=marked[n], color=GREY, alpha=0.25, lw=0, transform=across, label=shade
+                )
             declutter(axes)
         row[0].set_ylabel(labels[d])
     for axes in panels[-1]:
@@ -122,5 +134,5 @@ def states_over_time(
         if times is None:
             axes.xaxis.get_major_locator().set_params(integer=True)
     handles, texts = panels[0, 0].get_legend_handles_labels()
-    figure.legend(handles, texts, fontsize=8, frameon=False, loc="outside upper right", ncols=3)
+    figure.legend(handles, texts, fontsize=8, frameon=False, loc="outside upper right", ncols=len(handles))
     return figure

@@ -8,7 +8,7 @@ import pytest
 
 import rpm_jax as rpm
 from experiments import _cli, maze_hmm
-from experiments._maze_options import Options, check, settled
+from experiments._maze_options import Options, check, sizes
 from experiments._maze_scores import view_log_likelihood
 from experiments._maze_warm_start import kmeans_responsibilities
 
@@ -57,13 +57,12 @@ def test_files_and_numbers(done):
 
 
 def test_long_trajectories_in_the_place_of_many_walks():
-    def sizes(*arguments):
-        options = settled(_cli.parse(Options, "maze_hmm", None, list(arguments), None, check)).data
-        return options.num_sequences, options.num_held_out, options.sequence_length
+    def found(*arguments):
+        return sizes(_cli.parse(Options, "maze_hmm", None, list(arguments), None, check))
 
-    assert sizes() == (50, 50, 100)
-    assert sizes("--trajectories", "1") == (1, 1, 10_000)
-    assert sizes("--trajectories", "3", "-T", "70", "--num-held-out", "2") == (3, 2, 70)
+    assert found() == (50, 50, 100)
+    assert found("--trajectories", "1") == (1, 1, 10_000)
+    assert found("--trajectories", "3", "-T", "70", "--num-held-out", "2") == (3, 2, 70)
 
 
 @pytest.mark.slow

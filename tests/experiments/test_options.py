@@ -95,6 +95,22 @@ REFUSED = {
         ("--input-share 2", "--input-share must lie between 0 and 1, got 2.0"),
         ("--noise -1", "--noise must be finite and at least 0, got -1.0"),
     ],
+    "modalities": [
+        ("-T 3", "--sequence-length must be an integer of at least 4, got 3"),
+        ("--dropped 1", "--dropped must be in [0, 1), got 1.0"),
+        ("--drop smells", "--drop must be images, distances or none, got smells"),
+        ("--image-noise -1", "--image-noise must be finite and at least 0, got -1.0"),
+        ("--batch-size 201", "--batch-size must be at most --num-sequences 200, got 201"),
+        ("--data WALLS", "--data: cannot read WALLS as an npz file"),
+        ("--data WALLS --num-agents 3", "--num-agents does not go together with --data, which has its own"),
+    ],
+    "pendulum": [
+        ("--num-frames 5", "--num-frames must be a multiple of --frames 2, at least twice it, got 5"),
+        ("--frames 30", "--num-frames must be a multiple of --frames 30, at least twice it, got 30"),
+        ("--torque -1", "--torque must be finite and at least 0, got -1.0"),
+        ("--batch-size 601", "--batch-size must be at most --num-sequences 600, got 601"),
+        ("--learning-rate 0", "--learning-rate must be a positive number, got 0.0"),
+    ],
     "texture_lda": [
         ("-T 1", "--num-patches must be an integer of at least 2, got 1"),
         ("-K 1", "--num-topics must be an integer of at least 2, got 1"),
