@@ -82,7 +82,7 @@ def test_data_of_ones_own(tmp_path):
     np.savez(tmp_path / "own.npz", view_pixels=pixels, view_heat=heat, mask_pixels=there)
     data = read(tmp_path / "own.npz")
     assert list(data.views) == ["heat", "pixels"]
-    assert (~data.present).nonzero() == ([2, 4], [0, 1], [3, 5])
+    np.testing.assert_array_equal(np.argwhere(~data.present), [[2, 0, 3], [4, 1, 5]])
     assert data.states is None
     train, held_out = load(parsed("--data", str(tmp_path / "own.npz"), "--drop", "none"))
     assert [len(train.present), len(held_out.present)] == [8, 2]
