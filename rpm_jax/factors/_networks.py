@@ -102,7 +102,9 @@ class NetworkFactors:
         """
         positions, _ = self._output_shape(sites)
         return getattr(self.output, "is_sitewise", False) and all(
-            getattr(network, "pointwise", False) and view.ndim > 1 and view.shape[1] == positions
+            (getattr(network, "pointwise", False) or view.ndim > 3)
+            and view.ndim > 1
+            and view.shape[1] == positions
             for network, view in zip(self.networks * (len(views) // len(self.networks)), views, strict=True)
         )
 
