@@ -143,7 +143,7 @@ def test_times_of_steps():
     one, site = filter_step(state, None, times=0.7)
     two, _ = filter_step(state, None, times=[0.3, 0.4])
     assert_same(filter_step(two, None, times=0.7)[1], site)
-    for t in (1, 2, 3, 4, 5):
+    for _ in range(5):
         state, _ = filter_step(state, None)
     np.testing.assert_allclose(state.time, TIMES[-1] + 2 * (TIMES[-1] - TIMES[-2]))
     with pytest.raises(ValueError, match="times must increase from step to step"):
@@ -201,7 +201,7 @@ def test_factors_of_images_and_precisions_by_site():
 
 
 def test_priors_of_ones_own_and_many_sites():
-    """Without a filter of their own priors are conditioned on every prefix; square roots keep their digits."""
+    """Without a filter of their own priors are conditioned on every prefix; square roots keep digits."""
     prior = fitted("dense").model.prior_of(fitted("dense").params)
 
     class Wrapped:
@@ -239,12 +239,12 @@ def test_refusals():
     amortized = rpm.posteriors.amortized(rpm.networks.stacked(network))
     for question in (rpm.forecasting.filter, filter_init):
         with pytest.raises(
-            TypeError, match="potentials that come from what is observed .* Amortized may look"
+            TypeError, match=r"potentials that come from what is observed .* Amortized may look"
         ):
             question(fitted_model(chain, rpm.factors.per_view(network), amortized))
         with pytest.raises(TypeError, match="needs factors that look at one site alone"):
             question(fitted_model(chain, rpm.factors.per_view(rpm.networks.MLP((3,)))))
-        with pytest.raises(TypeError, match="asks how the prior goes on .* got ImplicitRPM"):
+        with pytest.raises(TypeError, match=r"asks how the prior goes on .* got ImplicitRPM"):
             question(rpm.Fitted(rpm.ImplicitRPM(chain, rpm.factors.per_view(network)), {}, data))
     with pytest.raises(
         TypeError, match=r"solver=Dense\(\) has no states .* take solver=solvers.markov\(\), and"

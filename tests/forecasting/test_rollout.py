@@ -78,7 +78,7 @@ def test_refusals():
         rollout(own, np.zeros((1, 2)), 0)
     with pytest.raises(ValueError, match="state has seen no site yet"):
         rollout(own, filter_init(own), 2)
-    with pytest.raises(TypeError, match="state must be that of filter_step.* got str"):
+    with pytest.raises(TypeError, match=r"state must be that of filter_step.* got str"):
         rollout(own, "last", 2)
     with pytest.raises(ValueError, match=r"latents of one site must have shape \(n, 2\), got \(3,\)"):
         rollout(own, np.zeros(3), 2)
