@@ -157,7 +157,7 @@ def _step(state: FilterState, rows: Any, inputs: Any, times: Any, is_first: bool
     elif time is not None:
         time = time + jnp.where(site > 0, dynamics.clock(site) - dynamics.clock(site - 1), 0.0)
     if not is_first:
-        between = None if time is None else (state.time, time)
+        between = None if time is None or state.time is None else (state.time, time)
         moved = dynamics.moved(belief, Step(site, inputs, between))
         if is_first is None:
             moved = jax.tree.map(lambda new, old: jnp.where(site > 0, new, old), moved, belief)

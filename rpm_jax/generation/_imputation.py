@@ -136,8 +136,8 @@ def _missing(data: Data, view: int, num_sites: int) -> Array:
             where = tuple(int(i) for i in np.argwhere(partly)[0])
             raise ValueError(
                 f"view {view} has cells missing at sites at which others are observed, the first at datum "
-                f"and site {where}; the model knows whole observations of a view at a site alone, so mask these "
-                "sites, or make views of the cells"
+                f"and site {where}; the model knows whole observations of a view at a site alone, so mask "
+                "these sites, or make views of the cells"
             )
     return missing
 

@@ -1,7 +1,8 @@
 """Gaussian processes of kernels with a Markov form as what moves their states."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -45,7 +46,8 @@ def clock_of(times: Array) -> Callable[[Array], Array]:
     return clock
 
 
-class GaussianProcessDynamics(NamedTuple):
+@dataclass(frozen=True)
+class GaussianProcessDynamics:
     """States that a kernel moves over any length of time.
 
     Attributes:
@@ -63,9 +65,9 @@ class GaussianProcessDynamics(NamedTuple):
     mixing: Array | None
     clock: Callable[[Array], Array] | None
     first: Array
-    takes_times = True
-    takes_inputs = False
-    num_sites = None
+    takes_times: ClassVar[bool] = True
+    takes_inputs: ClassVar[bool] = False
+    num_sites: ClassVar[None] = None
 
     @property
     def start(self) -> GaussianBelief:

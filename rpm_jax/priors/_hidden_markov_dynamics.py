@@ -1,7 +1,8 @@
 """Hidden Markov chains as what moves their states."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +13,8 @@ from rpm_jax.priors._categorical_belief import CategoricalBelief
 from rpm_jax.priors._dynamics import Step
 
 
-class HiddenMarkovDynamics(NamedTuple):
+@dataclass(frozen=True)
+class HiddenMarkovDynamics:
     """Log-probabilities of transitions: of all steps, of each step, or by inputs.
 
     Attributes:
@@ -24,8 +26,8 @@ class HiddenMarkovDynamics(NamedTuple):
     initial: Array
     transition: Any
     check: Callable[[Any], None] | None = None
-    clock = None
-    takes_times = False
+    clock: ClassVar[None] = None
+    takes_times: ClassVar[bool] = False
 
     @property
     def takes_inputs(self) -> bool:

@@ -1,7 +1,8 @@
 """Linear-Gaussian chains as what moves their states."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import jax.numpy as jnp
 from jax import Array
@@ -12,7 +13,8 @@ from rpm_jax.priors._gaussian_belief import GaussianBelief
 from rpm_jax.priors.chains import GaussianChain
 
 
-class LinearGaussianDynamics(NamedTuple):
+@dataclass(frozen=True)
+class LinearGaussianDynamics:
     """A, b and Q: of all steps, of each step, or by inputs.
 
     Attributes:
@@ -26,8 +28,8 @@ class LinearGaussianDynamics(NamedTuple):
     num_sites: int | None = None
     driven: Callable[[Any], tuple[Array, Array]] | None = None
     check: Callable[[Any], None] | None = None
-    clock = None
-    takes_times = False
+    clock: ClassVar[None] = None
+    takes_times: ClassVar[bool] = False
 
     @property
     def takes_inputs(self) -> bool:

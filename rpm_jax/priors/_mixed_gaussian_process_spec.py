@@ -88,7 +88,7 @@ class LearnableMixedGaussianProcess:
 
     def _emission(self, params: Any, joint: MarkovForm) -> tuple[Array, Array]:
         """The latents' mean, and H."""
-        sizes = [num_states(kernel) for kernel in self.kernels]
+        sizes = [num_states(kernel) or 0 for kernel in self.kernels]  # each has some
         identity = np.eye(len(self.kernels))
         processes = jnp.asarray(np.repeat(identity, sizes, axis=1), joint.observation.dtype)
         mixing = params.get("mixing", self.mixing)

@@ -1,4 +1,4 @@
-"""Missing values of a view: by all paths of states, by quadrature for a Gaussian latent, for long sequences."""
+"""Missing values of a view: by all paths of states, by quadrature for Gaussian latents."""
 
 import jax
 import jax.numpy as jnp
@@ -113,7 +113,7 @@ def test_cells_of_stored_values_and_what_is_refused():
 
 
 def test_long_sequences_use_q_as_it_is():
-    """Over 40 sites draws have no importance weights; their mean is then E_q[p(x_it | z_t)], by quadrature."""
+    """Over 40 sites draws have no importance weights: E_q[p(x_it | z_t)], by quadrature."""
     sites = 40
     views = two_views(0, size=SIZE, sites=sites)
     own = rpm.RPM(rpm.priors.linear_gaussian(1, sites), rpm.factors.per_view(rpm.networks.PointwiseMLP((4,))))
@@ -122,12 +122,12 @@ def test_long_sequences_use_q_as_it_is():
     mask = np.ones((SIZE, 2, sites), bool)
     mask[:3, 1, 5:9] = False
     hidden = data._replace(mask=jnp.asarray(mask))
-    got = impute(fitted, hidden, 1, key=KEY, num_samples=4000)
+    got = impute(fitted, hidden, 1, key=KEY, num_samples=1000)
     points, weights = np.polynomial.hermite_e.hermegauss(40)
     q = rpm.inference.infer(fitted, hidden)
     latents = (q.mean[0] + q.standard_deviation[0] * points[:, None, None]).astype(float)
     of_points = np.exp(rpm.generation.component_log_weights(fitted, latents)[:, :, 1])  # (points, N, T)
     expected = np.einsum("p,pmt,mt->t", weights / weights.sum(), of_points, views[1])
-    np.testing.assert_allclose(got.values[0, 5:9], expected[5:9], atol=0.02)
-    one = impute(fitted, hidden, 1, key=KEY, num_samples=4000, importance=True)
+    np.testing.assert_allclose(got.values[0, 5:9], expected[5:9], atol=0.04)
+    one = impute(fitted, hidden, 1, key=KEY, num_samples=100, importance=True)
     assert not np.allclose(one.values[0, 5:9], expected[5:9], atol=1e-4)
