@@ -26,6 +26,8 @@ class FilterState:
     Attributes:
         model: The model.
         params: Its parameters.
+        num_data: n.
+        reference: What factors are relative to, batch shape (T,).
         mixture: The mixtures F_j, where potentials need them, or None.
         belief: p(state | x_1..t), batch shape (n,).
         site: How many sites have been seen.
@@ -36,6 +38,8 @@ class FilterState:
 
     model: Any
     params: Any
+    num_data: int
+    reference: Any
     mixture: Any
     belief: Any
     site: Array
@@ -61,13 +65,15 @@ def filter_init(fitted: Any, num_data: int = 1) -> FilterState:
     model.require_sitewise("filter_init", views_of(fitted))
     dynamics = dynamics_of(model.prior, params["prior"])
     mixture = _mixture(model, params, as_data(fitted.data)) if model.needs_mixture else None
-    belief, zero = _start(model.prior, params["prior"], int(num_data))
+    reference, belief, zero = _start(model, params, int(num_data))
     has_own_times = dynamics.takes_times and dynamics.clock is None
     differs_by_site = (model.needs_mixture and not model.pooled) or getattr(model.factors, "by_site", False)
     has_end = differs_by_site or dynamics.num_sites is not None
     return FilterState(
         model,
         params,
+        int(num_data),
+        reference,
         mixture,
         belief,
         jnp.zeros((), int),
@@ -101,7 +107,7 @@ def filter_step(
     Raises:
         ValueError: For shapes, inputs and times that do not fit, and sites that the model does not have.
     """
-    size = state.belief.sites.batch_shape[0]
+    size = state.num_data
     rows = None if views is None else as_data(views, mask).all()
     if rows is not None and rows.views[0].shape[0] != size:
         raise ValueError(
@@ -115,7 +121,9 @@ def filter_step(
     if times is None and state.origin is not None:
         raise ValueError("times: each datum has times of its own; pass the time of this site, shape (n,)")
     if times is not None:
-        times = jnp.broadcast_to(jnp.asarray(times, state.belief.sites.dtype), (size,))
+        times = jnp.broadcast_to(
+            jnp.asarray(times, None if state.time is None else state.time.dtype), (size,)
+        )
     belief, site, time, origin = _step(state, rows, inputs, times, is_first)
     later = times is None or is_first or not is_concrete((time, state.time)) or jnp.all(time > state.time)
     if not later:
@@ -140,9 +148,9 @@ def _mixture(model: Any, params: Any, data: Data) -> Mixture:
 
 
 @jit
-def _start(spec: Any, params: Any, size: int) -> tuple[Any, Array]:
-    start = dynamics_of(spec, params).start
-    return start.repeated(size), jnp.zeros(size, start.sites.dtype)
+def _start(model: Any, params: Any, size: int) -> tuple[Any, Any, Array]:
+    start = dynamics_of(model.prior, params["prior"]).start
+    return model.reference(params), start.repeated(size), jnp.zeros(size, start.sites.dtype)
 
 
 @jit
@@ -163,5 +171,6 @@ def _step(state: FilterState, rows: Any, inputs: Any, times: Any, is_first: bool
             moved = jax.tree.map(lambda new, old: jnp.where(site > 0, new, old), moved, belief)
         belief = moved
     if rows is not None:
-        belief = belief.absorb(state.model.potentials_at(state.params, rows, site, state.mixture))
+        potential = state.model.potentials_at(state.params, rows, site, state.reference, state.mixture)
+        belief = belief.absorb(potential)
     return belief, belief.sites, time, origin

@@ -94,7 +94,7 @@ def rollout(
     if is_filtered and int(state.site) == 0:
         raise ValueError("state has seen no site yet; take a filter_step first")
     if is_filtered:
-        own, size, last = state.belief, state.belief.sites.batch_shape[0], int(state.site) - 1
+        own, size, last = state.belief, state.num_data, int(state.site) - 1
     else:
         own, size = state, _size(state, model.reference(fitted.params))
         last = model.num_sites(fitted.params) - 1 if site is None else site

@@ -44,10 +44,9 @@ def require_sitewise(model: Any, question: str, views: tuple) -> None:
 
 
 def potentials_at(
-    model: Any, params: dict[str, Any], rows: Batch, site: Array, mixture: Mixture | None
+    model: Any, params: dict[str, Any], rows: Batch, site: Array, reference: Any, mixture: Mixture | None
 ) -> Any:
     """The potentials of one site; see `RPM.potentials_at`."""
-    reference = model.reference(params)
     last = reference.batch_shape[0] - 1
     # Behind the last site: potentials are g_j(x_j) alone, whatever they are relative to.
     sites = reference[jnp.minimum(site, last)][None]

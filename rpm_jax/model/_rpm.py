@@ -393,16 +393,19 @@ class RPM:
         """Raise `TypeError` unless the potential of each site comes from what is observed there alone."""
         require_sitewise(self, question, views)
 
-    def potentials_at(self, params: dict[str, Any], rows: Batch, site: Array, mixture: Mixture | None) -> Any:
+    def potentials_at(
+        self, params: dict[str, Any], rows: Batch, site: Array, reference: Any, mixture: Mixture | None
+    ) -> Any:
         """The potentials of one site, batch shape (B,), of views (B, ...) at that site alone.
 
         Args:
             params: The parameters.
             rows: B data of a single site; their mask has shape (B, J).
             site: Its number from 0 on, an integer array, also behind the last of the fit.
+            reference: `reference(params)`, which takes O(T) and is the same for all sites.
             mixture: As for `infer`.
         """
-        return potentials_at(self, params, rows, site, mixture)
+        return potentials_at(self, params, rows, site, reference, mixture)
 
     def evidence(self, own: Factors, mixture: Mixture) -> Any:
         """Σ_j (log f_jt − log F_jt), batch shape (B, T), for sites with one-hot statistics."""
