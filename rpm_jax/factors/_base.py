@@ -33,9 +33,9 @@ class FactorSpec(Protocol):
     the observed means in the place of what is missing in `init`, and 0 in `apply`.
 
     A specification may say by `is_sitewise(views, sites)`, False where absent, that every factor f_jt depends
-    on what is observed at its own site alone. Its `apply` then takes views (n, ...) of a single site, too,
-    with sites of batch shape (1,). Where parameters differ by site, `at_site(params, site)` gives those of
-    one.
+    on what is observed at its own site alone. For `rpm_jax.forecasting.filter_step` it then has
+    `at_site(params, views, sites, site)`, too: the factors (n, J, 1) of views (n, ...) of the site with that
+    number, sites having batch shape (1,); and `by_site = True` where they differ from those of other sites.
     """
 
     def init(self, key: Array, views: tuple[View, ...], sites: Any) -> Any:

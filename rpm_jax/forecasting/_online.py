@@ -63,6 +63,11 @@ def filter_init(fitted: Any, num_data: int = 1) -> FilterState:
     model, params = fitted.model, fitted.params
     require_prior("filter_init", model)
     model.require_sitewise("filter_init", views_of(fitted))
+    if not hasattr(model.factors, "at_site"):
+        raise TypeError(
+            "filter_init needs factors of one site by itself, at_site(params, views, sites, site), which "
+            f"{type(model.factors).__name__} does not have; filter takes all sites at once"
+        )
     dynamics = dynamics_of(model.prior, params["prior"])
     mixture = _mixture(model, params, as_data(fitted.data)) if model.needs_mixture else None
     reference, belief, zero = _start(model, params, int(num_data))

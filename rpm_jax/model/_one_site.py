@@ -50,9 +50,7 @@ def potentials_at(
     last = reference.batch_shape[0] - 1
     # Behind the last site: potentials are g_j(x_j) alone, whatever they are relative to.
     sites = reference[jnp.minimum(site, last)][None]
-    at_site = getattr(model.factors, "at_site", None)
-    own_params = params["factors"] if at_site is None else at_site(params["factors"], site)
-    own = recognise_with(model.factors, own_params, rows, sites)
+    own = recognise_with(model.factors, params["factors"], rows, sites, site)
     conjugate = own.conjugate()
     if model.needs_mixture:
         if mixture is None:

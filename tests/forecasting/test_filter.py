@@ -272,3 +272,89 @@ def test_refusals():
     with pytest.raises(ValueError, match="times: each datum has times of its own"):
         filter_step(filter_init(fitted("own times"), NEW), views)
     assert NEW_INPUTS["codes"].shape == (NEW, SITES - 1)
+
+
+@rpm.record
+class Linear:
+    """Factors of one's own: g = (x, −½) z of scalar views, at every site by itself."""
+
+    def init(self, key, views, sites):
+        return {}
+
+    def apply(self, params, views, sites):
+        linear = jnp.stack(views, axis=1)[..., None]
+        return rpm.factors.Recognition(rpm.expfam.DiagonalGaussian(linear, -0.5 * jnp.ones_like(linear)))
+
+
+@rpm.record
+class Sitewise:
+    """The same, said to look at one site alone."""
+
+    factors: Linear = Linear()
+
+    def init(self, key, views, sites):
+        return {}
+
+    def apply(self, params, views, sites):
+        return self.factors.apply(params, views, sites)
+
+    def is_sitewise(self, views, sites):
+        return True
+
+
+@rpm.record
+class OneSite:
+    """The same, which can be asked for one site."""
+
+    factors: Sitewise = Sitewise()
+
+    def init(self, key, views, sites):
+        return {}
+
+    def apply(self, params, views, sites):
+        return self.factors.apply(params, views, sites)
+
+    def is_sitewise(self, views, sites):
+        return True
+
+    def at_site(self, params, views, sites, site):
+        return self.apply(params, [view[:, None] for view in views], sites)
+
+
+def test_factors_of_ones_own():
+    """They say what they look at, or are refused: nothing is guessed."""
+    prior = rpm.priors.gaussian_process(TIMES, kernels.Matern(0.5), solver=solvers.markov())
+    views = two_views(0, size=3, sites=SITES)
+
+    def own(factors):
+        model = rpm.RPM(prior, factors)
+        return rpm.Fitted(model, init(model, KEY, rpm.as_data(views)), views)
+
+    with pytest.raises(TypeError, match=r"factors of your own with is_sitewise.*those of Linear may look"):
+        rpm.forecasting.filter(own(Linear()))
+    with pytest.raises(
+        TypeError, match=r"filter_init needs factors of one site by itself.*Sitewise does not"
+    ):
+        filter_init(own(Sitewise()))
+    expected = rpm.forecasting.filter(own(Sitewise())).sites
+    state = filter_init(own(OneSite()), 3)
+    for t in range(SITES):
+        state, site = filter_step(state, tuple(view[:, t] for view in views))
+        assert_same(site, expected[:, t])
+
+
+def test_a_step_costs_the_same_whatever_came_before():
+    """Arithmetic of a step does not grow with T, nor does its state's part that changes."""
+
+    def cost(number):
+        model = rpm.RPM(
+            rpm.priors.linear_gaussian(2, number), rpm.factors.per_view(rpm.networks.PointwiseMLP((3,)))
+        )
+        views = two_views(0, size=3, sites=number)
+        params = fitted("linear Gaussian").params | {"prior": model.prior.init(KEY)}
+        state = filter_init(rpm.Fitted(model, params, views), 3)
+        step = jax.jit(lambda state, views: filter_step(state, views))
+        analysis = step.lower(state, tuple(view[:, 0] for view in views)).cost_analysis()
+        return analysis["flops"]
+
+    assert cost(SITES) == cost(100 * SITES) > 0
