@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from cases import sequences
 from cases.fitted_sequences import (
     FUTURE_TIMES,
     HORIZON,
@@ -82,6 +83,20 @@ def test_the_data_of_the_fit_and_times_that_go_on():
         got.mean[0], np.broadcast_to(own.params["prior"]["mean"].T, (2, 2)), atol=1e-12
     )
     assert rpm.forecasting.forecast(fitted("own times"), 1).mean.shape == (6, 1, 1)
+
+
+@pytest.mark.parametrize("name", sequences.MODELS)
+def test_any_posterior(name):
+    """E[z_T+1] = C_fo C_oo⁻¹ E_q[z_o], under amortized and saturated posteriors too."""
+    own = rpm.Fitted(sequences.MODELS[name], sequences.initial()[name], sequences.VIEWS)
+    q, got = rpm.inference.posterior(own), rpm.forecasting.forecast(own, 1)
+    times = jnp.arange(3) / 2.0
+    kernel = own.model.prior.kernel
+    covariance = jax.vmap(lambda p: kernel.covariance(p, times))(own.params["prior"]["kernel"])[0]
+    expected = covariance[2, :2] @ np.linalg.solve(covariance[:2, :2], q.mean[..., 0].T)
+    np.testing.assert_allclose(got.mean[:, 0, 0], expected, atol=1e-10)
+    with pytest.raises(TypeError, match="has no states that steps lead from site to site"):
+        rpm.forecasting.rollout(own, q.sites[:, -1], 1)
 
 
 def test_priors_that_are_not_learned_and_of_ones_own():
