@@ -54,7 +54,7 @@ def test_from_latents_by_hand():
     np.testing.assert_allclose(got.mean[0, 0, 0], 1.5 * decay, rtol=1e-10)
 
 
-@pytest.mark.parametrize("name", ["driven hidden Markov", "driven linear Gaussian", "Matern", "mixed"])
+@pytest.mark.parametrize("name", ["driven hidden Markov", "driven linear Gaussian", "Matern"])
 def test_draws_are_those_of_a_forecast(name):
     own, data = fitted(name), new_data(name, None)
     future = {"inputs": FUTURE["codes"]} if "driven" in name else {"times": FUTURE_TIMES}
