@@ -4,7 +4,7 @@
 
 Rooms, each of which knows only those before it: `expfam`, `priors`, `normalizers`, `objectives` (pure
 functions of natural parameters), then `networks`, `factors`, `posteriors`, `auxiliaries`, `feeds`, `model`,
-then `inference`, `diagnostics`, `generation` (questions to a fitted model), and `train`.
+then `inference`, `forecasting`, `diagnostics`, `generation` (questions to a fitted model), and `train`.
 """
 
 from rpm_jax import (
@@ -15,6 +15,7 @@ from rpm_jax import (
     expfam,
     factors,
     feeds,
+    forecasting,
     generation,
     inference,
     marginals,
@@ -60,6 +61,7 @@ __all__ = [
     "feeds",
     "fit",
     "fit_seeds",
+    "forecasting",
     "from_sequences",
     "generation",
     "inference",

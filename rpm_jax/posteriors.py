@@ -20,6 +20,8 @@ class PosteriorStrategy(Protocol):
             every leaf with first axis N), or "none".
         takes_missing: Optional, False where absent. Whether views with something missing are to come as
             `rpm_jax.Incomplete`, not as arrays with 0 there.
+        is_sitewise: Optional, False where absent. Whether λ_t comes from the conjugate potential of its own
+            site alone, also where that is the only one it is given.
         uses_mixture: Optional, False where absent. Whether `conjugate` is to be Σ_j (log f_j − log F_j), the
             potentials of the exact posterior, for sites with one-hot statistics.
     """
@@ -57,6 +59,7 @@ class Conjugate:
     """λ_t = Σ_j g_jt(x_jt): the posterior if every F_jt were the prior's marginal."""
 
     group = "none"
+    is_sitewise = True
 
     def init(self, key: Array, data: Data, conjugate: Any, sites: Any) -> dict:
         """No parameters."""
@@ -74,6 +77,7 @@ class Exact:
     """λ_t = Σ_j (log f_jt − log F_jt): the posterior itself, for sites with one-hot statistics."""
 
     group = "none"
+    is_sitewise = True
     uses_mixture = True
 
     def init(self, key: Array, data: Data, conjugate: Any, sites: Any) -> dict:

@@ -189,6 +189,8 @@ NO_SPECIFICATIONS = {
     priors.DirichletCategoricalPosterior,
     priors.SitePosterior,
     priors.TransitionCounts,
+    priors.Future,
+    priors.Step,
     kernels.MarkovForm,
     factors.Recognition,
     copulas.Probabilities,

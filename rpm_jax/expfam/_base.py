@@ -9,6 +9,7 @@ from jax import Array
 
 from rpm_jax._arrays import as_floating
 from rpm_jax._checks import check_index
+from rpm_jax.expfam._sums import all_at_once, by_latent
 
 Statistics = tuple[Array, ...]
 """Sufficient statistics or their expectations: one array per natural parameter, of its shape."""
@@ -39,6 +40,10 @@ class ExponentialFamily:
     Every function of z, such as log F_jt, is then linear in t(z): log F_jt(z) = ⟨θ_jt, t(z)⟩, its expectation
     is ⟨θ_jt, μ⟩, and recognition-parametrised models are exact.
     """
+
+    independent: ClassVar[bool] = False
+    """Whether one distribution is that of K independent numbers, counted by the first axis after the batch of
+    every natural parameter: A is then a sum over them, and a member of K = 1 is one of the family too."""
 
     # What a family defines.
 
@@ -123,6 +128,21 @@ class ExponentialFamily:
             Shape (...), the batch shape.
         """
         return _log_partition(self)
+
+    def log_partition_of_sums(self, others: Self) -> Array:
+        """A(η^m + δ^n) of every pair of one of these and one of `others`, as fast as this device can.
+
+        What mixtures F_j consist of. Values and derivatives are those of
+        `(self.moveaxis(0, -1) + others[..., None]).log_partition()`, which keeps more and is slower.
+
+        Args:
+            others: δ, batch shape (..., *sites), where this one's is (M, *sites); sites broadcast.
+
+        Returns:
+            Shape (..., *sites, M).
+        """
+        self._check_same_family(others, "+")
+        return by_latent(self, others) if self.independent else all_at_once(self, others)
 
     def log_prob(self, z: Array) -> Array:
         """The log-density (log-mass) ⟨η, t(z)⟩ − A(η) + log χ(z).

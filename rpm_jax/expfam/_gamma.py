@@ -44,6 +44,7 @@ class Gamma(ExponentialFamily):
     eta2: Array
 
     natural_ranks: ClassVar[dict[str, int]] = {"eta1": 1, "eta2": 1}
+    independent: ClassVar[bool] = True
 
     def _check_event(self, shapes: dict[str, tuple[int, ...]]) -> None:
         if shapes["eta1"][-1] != shapes["eta2"][-1]:

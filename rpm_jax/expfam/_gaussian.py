@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from rpm_jax._arrays import as_floating
+from rpm_jax._factorise import UNROLLED
 from rpm_jax._linalg import (
     cholesky_with_inverse,
     inverse_and_log_determinant,
@@ -19,6 +20,7 @@ from rpm_jax._linalg import (
 from rpm_jax._pytree import pytree_dataclass
 from rpm_jax.expfam._base import ExponentialFamily, Statistics, stack
 from rpm_jax.expfam._maps import inverse_positive, positive
+from rpm_jax.expfam._sums import all_at_once, gaussian_by_entry
 
 LOG_TWO_PI = math.log(2 * math.pi)
 
@@ -52,6 +54,7 @@ class DiagonalGaussian(ExponentialFamily):
     eta2: Array
 
     natural_ranks: ClassVar[dict[str, int]] = {"eta1": 1, "eta2": 1}
+    independent: ClassVar[bool] = True
 
     def _check_event(self, shapes: dict[str, tuple[int, ...]]) -> None:
         if shapes["eta1"][-1] != shapes["eta2"][-1]:
@@ -217,6 +220,12 @@ class Gaussian(ExponentialFamily):
     def _log_partition(self) -> Array:
         log_determinant, product = log_determinant_and_product(self.precision, self.eta1)
         return 0.5 * (product - log_determinant)
+
+    def log_partition_of_sums(self, others: Self) -> Array:
+        """See `ExponentialFamily.log_partition_of_sums`; small precisions are taken number by number."""
+        self._check_same_family(others, "+")
+        small = self.eta1.shape[-1] <= UNROLLED
+        return gaussian_by_entry(self, others) if small else all_at_once(self, others)
 
     def mean_parameters(self) -> Statistics:
         """E[z] of shape (..., K) and E[zzᵀ] of shape (..., K, K)."""
@@ -401,6 +410,18 @@ class KnownCovarianceGaussian(ExponentialFamily):
 
     def _log_partition(self) -> Array:
         return 0.5 * jnp.sum(self.eta * self.mean(), axis=-1)
+
+    def log_partition_of_sums(self, others: Self) -> Array:
+        """See `ExponentialFamily.log_partition_of_sums`: ½ηᵀΣη + ½δᵀΣδ + ηᵀΣδ, a matrix product."""
+        self._check_same_family(others, "+")
+        others = self.replace(others.natural_parameters)
+        own = jnp.moveaxis(self.log_partition(), 0, -1) + others.log_partition()[..., None]
+        batch = others.batch_shape[: len(others.batch_shape) - len(self.batch_shape) + 1]
+        mean = matrix_vector(0.5 * (self.covariance + transpose(self.covariance)), others.eta)
+        rows = mean.reshape(-1, *mean.shape[len(batch) :])
+        products = matmul(jnp.moveaxis(rows, 0, -2), jnp.moveaxis(self.eta, 0, -1))
+        products = jnp.moveaxis(products, -2, 0)
+        return own + products.reshape(*batch, *products.shape[1:])
 
     def _shared_tangent(self, tangent: Self) -> Array:
         return 0.5 * jnp.sum(self.eta * matrix_vector(tangent.covariance, self.eta), axis=-1)

@@ -77,6 +77,7 @@ class Poisson(ExponentialFamily):
     eta: Array
 
     natural_ranks: ClassVar[dict[str, int]] = {"eta": 1}
+    independent: ClassVar[bool] = True
 
     @classmethod
     def from_rate(cls, rate: Array) -> Self:

@@ -247,6 +247,7 @@ class VonMises(ExponentialFamily):
     eta: Array
 
     natural_ranks: ClassVar[dict[str, int]] = {"eta": 2}
+    independent: ClassVar[bool] = True
 
     def _check_event(self, shapes: dict[str, tuple[int, ...]]) -> None:
         if shapes["eta"][-1] != 2:

@@ -31,6 +31,11 @@ class FactorSpec(Protocol):
     Where something is missing, by a mask or cell by cell, `views` hold `rpm_jax.Incomplete` in the place of
     arrays if the specification has the attribute `takes_missing = True`. For any other they are arrays, with
     the observed means in the place of what is missing in `init`, and 0 in `apply`.
+
+    A specification may say by `is_sitewise(views, sites)`, False where absent, that every factor f_jt depends
+    on what is observed at its own site alone. For `rpm_jax.forecasting.filter_step` it then has
+    `at_site(params, views, sites, site)`, too: the factors (n, J, 1) of views (n, ...) of the site with that
+    number, sites having batch shape (1,); and `by_site = True` where they differ from those of other sites.
     """
 
     def init(self, key: Array, views: tuple[View, ...], sites: Any) -> Any:

@@ -81,6 +81,11 @@ class LogPartitionFactors:
             values = values + natural.log_partition()
         return Recognition(potentials, -values)
 
+    def at_site(self, params: Any, views: tuple[View, ...], sites: Any, site: Array) -> Recognition:
+        """The factors of one site, where they are sitewise: the same at all sites."""
+        del site
+        return self.apply(params, views, sites)
+
     def is_sitewise(self, views: tuple[View, ...], sites: Any) -> bool:
         """Whether every factor f_jt depends on what is observed at its own site alone; ψ changes nothing."""
         sitewise = getattr(self.factors, "is_sitewise", None)

@@ -93,6 +93,11 @@ class NetworkFactors:
             log_scale = log_scale - natural_parameters(potentials, sites).log_partition()
         return Recognition(potentials, log_scale)
 
+    def at_site(self, params: Any, views: tuple[View, ...], sites: Any, site: Array) -> Recognition:
+        """The factors of one site, where they are sitewise: the same at all sites."""
+        del site
+        return self.apply(params, views, sites)
+
     def is_sitewise(self, views: tuple[View, ...], sites: Any) -> bool:
         """Whether every factor f_jt depends on what is observed at its own site alone.
 
@@ -102,7 +107,9 @@ class NetworkFactors:
         """
         positions, _ = self._output_shape(sites)
         return getattr(self.output, "is_sitewise", False) and all(
-            getattr(network, "pointwise", False) and view.ndim > 1 and view.shape[1] == positions
+            (getattr(network, "pointwise", False) or view.ndim > 3)
+            and view.ndim > 1
+            and view.shape[1] == positions
             for network, view in zip(self.networks * (len(views) // len(self.networks)), views, strict=True)
         )
 

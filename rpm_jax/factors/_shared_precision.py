@@ -63,5 +63,12 @@ class SharedPrecisionFactors:
         number = sites.num_unconstrained - sites.natural_parameters[0].shape[-1]
         return self._with(jnp.zeros((1, 1, number))).is_sitewise(views, sites)
 
+    def at_site(self, params: Any, views: tuple[View, ...], sites: Any, site: Array) -> Recognition:
+        """The factors of one site; NaN where it has no precision."""
+        if self.by_site:
+            precision = params["precision"].at[:, site].get(mode="fill", fill_value=jnp.nan)
+            params = params | {"precision": precision[:, None]}
+        return self.apply(params, views, sites)
+
     def _with(self, precision: Array) -> NetworkFactors:
         return replace(self.factors, output=SharedPrecisionOutputs(precision))

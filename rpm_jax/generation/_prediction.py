@@ -35,6 +35,7 @@ def predictive_log_weights(
     given: Sequence[int] | None = None,
     key: Array | None = None,
     num_samples: int = 1000,
+    importance: bool = True,
     against: Against | str = "train",
 ) -> Array:
     """One view from others: log p(x_i = x_i^m | x_j, j ∈ given) for every value that the fit has seen.
@@ -51,6 +52,8 @@ def predictive_log_weights(
         given: The views to predict from; None: all but i.
         key: A random key; not needed for categorical latents.
         num_samples: Draws of q.
+        importance: Whether draws have importance weights. Over many sites one draw's is nearly all of them:
+            the mean over draws of q without weights, False, is then nearer to that under p(Z|x_given).
         against: Options of rows for these data, where a strategy is saturated; the components are the fit's.
 
     Returns:
@@ -62,12 +65,10 @@ def predictive_log_weights(
     require_ability(model, "pooled", "predictive_log_weights")
     data = as_data(fitted.data)
     new = _given(model, fitted.params, views, view, given, len(data.views))
-    if model.is_exact and model.needs_mixture:
-        key = jax.random.key(0)
-    elif key is None:
-        raise ValueError("key: this model's predictions draw latents; pass a key, as jax.random.key(0)")
+    key = key_of_predictions(model, key)
     params, new, components = evaluated(fitted, new, against)
-    return _predictive(model, params, new, components, as_keys("key", key, 0), view, num_samples)
+    key = as_keys("key", key, 0)
+    return log_weights_given(model, params, new, components, key, view, num_samples, importance)
 
 
 def predict(
@@ -81,7 +82,7 @@ def predict(
         view: i.
         key: A random key.
         shape: Of the draws.
-        **options: As for `predictive_log_weights`: given, num_samples, against.
+        **options: As for `predictive_log_weights`: given, num_samples, importance, against.
 
     Returns:
         Integers, `shape` + (n, T). Sites are drawn one by one, each given x_given alone.
@@ -92,12 +93,26 @@ def predict(
     return jax.random.categorical(draw_key, log_weights, axis=1, shape=(*shape, size, num_sites))
 
 
+def check_view(view: Any, num_views: int) -> None:
+    """Raise `ValueError` unless this is the number of a view."""
+    if isinstance(view, bool) or not isinstance(view, int) or not 0 <= view < num_views:
+        raise ValueError(f"view must be one of the views 0..{num_views - 1}, got {view!r}")
+
+
+def key_of_predictions(model: Any, key: Array | None) -> Array:
+    """The key for draws of latents; any where predictions are exact."""
+    if model.is_exact and model.needs_mixture:
+        return jax.random.key(0)
+    if key is None:
+        raise ValueError("key: this model's predictions draw latents; pass a key, as jax.random.key(0)")
+    return key
+
+
 def _given(
     model: Any, params: Any, views: Any, view: int, given: Sequence[int] | None, num_views: int
 ) -> Data:
     """The data with all but the given views masked."""
-    if isinstance(view, bool) or not isinstance(view, int) or not 0 <= view < num_views:
-        raise ValueError(f"view must be one of the views 0..{num_views - 1}, got {view!r}")
+    check_view(view, num_views)
     given = tuple(j for j in range(num_views) if j != view) if given is None else tuple(given)
     if not given or view in given or not set(given) <= set(range(num_views)):
         raise ValueError(
@@ -116,9 +131,21 @@ def _given(
 
 
 @jit
-def _predictive(
-    model: Any, params: Any, new: Data, data: Data, key: Array, view: int, num_samples: int
+def log_weights_given(
+    model: Any, params: Any, new: Data, data: Data, key: Array, view: int, num_samples: int, importance: bool
 ) -> Array:
+    """Log p(x_it = x_it^m | what is observed), shape (n, N, T), of the values x^m in `data`.
+
+    Args:
+        model: An `RPM`.
+        params: Its parameters, with rows for the new data where there are any.
+        new: The data to predict for.
+        data: Those that hold the values, and that F_j is over.
+        key: A random key.
+        view: i.
+        num_samples: Draws of q.
+        importance: Whether they have importance weights; otherwise p(Z|X) is taken to be q.
+    """
     mixture = held_mixture(model, params, data)
     # Every datum is to have a weight, not every distinct value.
     natural, log_scale, weights, mask = components_of(
@@ -149,7 +176,9 @@ def _predictive(
 
         def block(key: Array) -> tuple[Array, Array]:
             latents = inferred.posterior.sample(key, (length,))
-            log_ratios = log_importance_weights(model, params, batch, own, inferred, mixture, latents)
+            log_ratios = jnp.zeros((length, batch.index.shape[0]), latents.dtype)
+            if importance:
+                log_ratios = log_importance_weights(model, params, batch, own, inferred, mixture, latents)
             values = conditional(latents) + log_ratios[..., None, None]
             return log_sum_exp(values, 0), log_sum_exp(log_ratios, 0)
 

@@ -8,7 +8,7 @@ from rpm_jax.model._implicit import ImplicitRPM, complete
 from rpm_jax.model._joint import JointRPM
 from rpm_jax.model._local import LocalLatentRPM, LocalOutputs
 from rpm_jax.model._mixture import components_of, held_mixture, log_mixture_values
-from rpm_jax.model._parts import groups_by_part, initial_sites
+from rpm_jax.model._parts import groups_by_part, initial_sites, prior_at
 from rpm_jax.model._pooling import pool_components
 from rpm_jax.model._protocol import Model, Terms, ability, is_model, require_ability
 from rpm_jax.model._records import Components, Factors, Inferred, Mixture, Posteriors
@@ -50,6 +50,7 @@ __all__ = [
     "map_blocks",
     "mean_bound",
     "pool_components",
+    "prior_at",
     "recognise_in_blocks",
     "require_ability",
     "see",

@@ -46,6 +46,8 @@ class Model(Protocol):
     - `accepts(feed, data)` [all]: raises with the reason where a feed is not for this model.
     - `hold(params, rows, inferred)` [no EM]: what was inferred, without its gradient, for an M-step.
     - `with_new_rows(params, data)` [no rows]: parameters whose rows are those of other data.
+    - `require_sitewise(question, views)`, `potentials_at(params, rows, site, reference, mixture)` [no
+      filter]: whether the potential of a site comes from what is observed there alone, and that of one site.
     - `weights_among_all(data)` [no spreading]: log-weights that stay right where data are divided among
       devices.
     """

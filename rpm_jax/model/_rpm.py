@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from jax import Array
 
 from rpm_jax import auxiliaries, posteriors
@@ -15,11 +14,12 @@ from rpm_jax._record import record
 from rpm_jax.auxiliaries import AuxiliaryStrategy
 from rpm_jax.data import Batch, Data, as_data, warn_of_views
 from rpm_jax.distinct import distinct_values
-from rpm_jax.factors import FactorSpec, natural_parameters
+from rpm_jax.factors import FactorSpec
 from rpm_jax.feeds import Feed, Held, Source, full, minibatch, random_sites, random_subset
 from rpm_jax.incomplete import accepts_missing, as_taken_by, fill_means, mark_missing, site_mask
 from rpm_jax.model._blocks import recognise_in_blocks
 from rpm_jax.model._mixture import mixture_of_source
+from rpm_jax.model._one_site import potentials_at, require_sitewise
 from rpm_jax.model._parts import (
     check_equal_sites,
     check_inputs,
@@ -33,6 +33,7 @@ from rpm_jax.model._parts import (
 )
 from rpm_jax.model._pooling import weights_among_all
 from rpm_jax.model._protocol import Terms
+from rpm_jax.model._recognition import recognise_with
 from rpm_jax.model._records import Factors, Inferred, Mixture
 from rpm_jax.normalizers import Block
 from rpm_jax.objectives import free_energy_at, inner_bound_at, log_ratios_at
@@ -312,15 +313,7 @@ class RPM:
 
     def recognise(self, params: dict[str, Any], rows: Batch) -> Factors:
         """Natural parameters of the factors of some data, batch shape (n, J, T)."""
-        sites = self.reference(params)
-        mask = site_mask(rows.views, rows.mask, sites.batch_shape[0])
-        taken = as_taken_by(self.factors, mark_missing(rows.views, mask))
-        potentials, log_scale = self.factors.apply(params["factors"], taken, sites)
-        natural = natural_parameters(potentials, sites)
-        if mask is not None:
-            natural = natural.where(mask) + sites.broadcast_to(natural.batch_shape).where(~mask)
-            log_scale = None if log_scale is None else jnp.where(mask, log_scale, 0)
-        return Factors(natural, natural - sites, log_scale, mask)
+        return recognise_with(self.factors, params["factors"], rows, self.reference(params))
 
     def mixture(self, params: dict[str, Any], source: Source, key: Array | None = None) -> Mixture:
         """The mixtures F_jt with these components, in the form that the strategies need."""
@@ -393,6 +386,26 @@ class RPM:
             own=None if mixture.own is None else mixture.own.first(own.natural.batch_shape[0]),
         )
         return Terms(bound, divergence)
+
+    # One site at a time.
+
+    def require_sitewise(self, question: str, views: Any) -> None:
+        """Raise `TypeError` unless the potential of each site comes from what is observed there alone."""
+        require_sitewise(self, question, views)
+
+    def potentials_at(
+        self, params: dict[str, Any], rows: Batch, site: Array, reference: Any, mixture: Mixture | None
+    ) -> Any:
+        """The potentials of one site, batch shape (B,), of views (B, ...) at that site alone.
+
+        Args:
+            params: The parameters.
+            rows: B data of a single site; their mask has shape (B, J).
+            site: Its number from 0 on, an integer array, also behind the last of the fit.
+            reference: `reference(params)`, which takes O(T) and is the same for all sites.
+            mixture: As for `infer`.
+        """
+        return potentials_at(self, params, rows, site, reference, mixture)
 
     def evidence(self, own: Factors, mixture: Mixture) -> Any:
         """Σ_j (log f_jt − log F_jt), batch shape (B, T), for sites with one-hot statistics."""

@@ -14,8 +14,8 @@ from rpm_jax.expfam import ExponentialFamily
 from rpm_jax.normalizers._components import ArrayComponents, Components, row_length
 from rpm_jax.normalizers._devices import SpreadComponents
 from rpm_jax.normalizers._moving import Moving
-from rpm_jax.normalizers._plain import log_component_weights, log_tilted_mixture_plain
-from rpm_jax.normalizers._running import RunningLogSum, empty_log_sum, fold, log_sum
+from rpm_jax.normalizers._plain import log_component_weights
+from rpm_jax.normalizers._running import RunningLogSum, empty_log_sum, fold, log_sum, log_sum_exp
 
 BLOCK_ELEMENTS = 2**17
 """Log-partitions of single Gaussians, or as much work, that one block evaluates by default: a few arrays of
@@ -24,7 +24,7 @@ them fit a processor's cache."""
 PLAIN_ELEMENTS = 2**18
 """Up to this many in all, one block is faster."""
 
-LEAST_BLOCK = 4
+LEAST_BLOCK = 8
 """Components of a block at least, where terms are many (long sequences): sums are over the components, and of
 one they take three times as long."""
 
@@ -91,7 +91,10 @@ def log_tilted_mixture(
         block_size = _default_block_size(components, max(1, math.prod(num_terms) * _work(example)))
     block_size = max(row, block_size // row * row)
     if block_size >= size:
-        return log_tilted_mixture_plain(components, tilts, log_weights=log_weights, mask=mask)
+        natural, log_scale = components.block(0, size)
+        log_scale = -natural.log_partition() if log_scale is None else log_scale
+        log_mass = log_scale + log_component_weights(size, log_weights, mask)
+        return log_sum_exp(natural.log_partition_of_sums(tilts) + jnp.moveaxis(log_mass, 0, -1), axis=-1)
     weights = log_component_weights(size, log_weights, mask)
     # All blocks are of one length; components that a block repeats have weight 0 there.
     block_size = -(-size // -(-size // block_size) // row) * row
@@ -111,7 +114,9 @@ def log_tilted_mixture(
 
 
 def _work(natural: Any) -> int:
-    """How much a log-partition of this family takes, 1 for a single Gaussian: half its natural parameters."""
+    """How much a log-partition takes, 1 for a Gaussian: half its numbers, or those of one latent."""
+    if natural.independent:
+        return 1
     batch = max(1, math.prod(natural.batch_shape))
     return max(1, sum(parameter.size for parameter in natural.natural_parameters) // (2 * batch))
 
@@ -166,7 +171,7 @@ def _made_block(
 def _terms(evaluate: Evaluate, constants: Any, tilts: Any, rows: Any, start: Array) -> Array:
     """Log w_m + A(η^m + δ) + h^m of a block, (..., J, T, M): sums over the contiguous axis are faster."""
     natural, log_mass = evaluate(rows, start, *constants)
-    return (natural.moveaxis(0, -1) + tilts[..., None]).log_partition() + jnp.moveaxis(log_mass, 0, -1)
+    return natural.log_partition_of_sums(tilts) + jnp.moveaxis(log_mass, 0, -1)
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0, 1))

@@ -21,7 +21,10 @@ from rpm_jax.priors._driven_linear_gaussian_spec import (
     driven_linear_gaussian,
 )
 from rpm_jax.priors._driving_inputs import InputTable
+from rpm_jax.priors._dynamics import Belief, Dynamics, Step, dynamics_of
+from rpm_jax.priors._filtered import filtered
 from rpm_jax.priors._fixed import Fixed, as_spec, fixed
+from rpm_jax.priors._future import Future, extended
 from rpm_jax.priors._gaussian_process import GaussianProcess, GaussianProcessPosterior
 from rpm_jax.priors._gaussian_process_of_times import LearnableGaussianProcessOfTimes
 from rpm_jax.priors._gaussian_process_spec import (
@@ -51,9 +54,12 @@ from rpm_jax.priors._tridiagonal_spec import (
 )
 
 __all__ = [
+    "Belief",
     "DirichletCategorical",
     "DirichletCategoricalPosterior",
+    "Dynamics",
     "Fixed",
+    "Future",
     "GaussianProcess",
     "GaussianProcessPosterior",
     "HiddenMarkov",
@@ -83,12 +89,16 @@ __all__ = [
     "RelativePrior",
     "SitePosterior",
     "Static",
+    "Step",
     "TransitionCounts",
     "as_locations",
     "as_spec",
     "dirichlet_topics",
     "divergence_from_prior",
     "driven_linear_gaussian",
+    "dynamics_of",
+    "extended",
+    "filtered",
     "fixed",
     "gaussian_process",
     "hidden_markov",

@@ -1,5 +1,6 @@
 """Linear-Gaussian chains that inputs of every datum drive, such as actions."""
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -12,7 +13,9 @@ from rpm_jax._record import record
 from rpm_jax.expfam import Gaussian
 from rpm_jax.priors import chains
 from rpm_jax.priors._driving_inputs import DrivingInputs, examples_of
+from rpm_jax.priors._future import Future
 from rpm_jax.priors._linear_gaussian import LinearGaussian
+from rpm_jax.priors._linear_gaussian_dynamics import LinearGaussianDynamics
 from rpm_jax.priors._linear_gaussian_spec import LearnableLinearGaussian
 
 
@@ -72,6 +75,12 @@ class LearnableDrivenLinearGaussian:
 
     def _chain_of(self, params: Any, inputs: Array) -> LinearGaussian:
         moments = self.base.moments(params["base"])
+        transition, bias = self._driven(params, moments, inputs)
+        moments |= {"transition": transition, "bias": bias}
+        return LinearGaussian(**moments, num_sites=self.base.num_sites, parallel=self.base.parallel)
+
+    def _driven(self, params: Any, moments: dict[str, Array], inputs: Array) -> tuple[Array, Array]:
+        """A and b of steps with these inputs (n, steps, ...), as `DrivingInputs.array` has them."""
         outputs = self._driving.outputs(params, inputs).astype(moments["transition"].dtype)
         size = self.base.num_latents
         transition, bias = moments["transition"], moments["bias"]
@@ -80,8 +89,27 @@ class LearnableDrivenLinearGaussian:
             transition = transition + (change if self.matrix == "additive" else matmul(transition, change))
         if self.bias == "driven":
             bias = bias + outputs[..., -size:]
-        moments |= {"transition": transition, "bias": bias}
-        return LinearGaussian(**moments, num_sites=self.base.num_sites, parallel=self.base.parallel)
+        return transition, bias
+
+    def extended(self, future: Future, inputs: Any) -> tuple["LearnableDrivenLinearGaussian", Any]:
+        """The chain of T + h sites, and the inputs of its T + h − 1 steps."""
+        future.refuse_times(self)
+        base, _ = self.base.extended(future._replace(inputs=None))
+        return dataclasses.replace(self, base=base), self._driving.extended(inputs, future)
+
+    def dynamics(self, params: Any) -> LinearGaussianDynamics:
+        """The chain a step at a time."""
+        moments = self.base.moments(params["base"])
+
+        def driven(inputs: Any) -> tuple[Array, Array]:
+            transition, bias = self._driven(params, moments, self._driving.of_a_step(inputs))
+            return (
+                transition[:, 0] if transition.ndim == 4 else transition,
+                bias[:, 0] if bias.ndim == 3 else bias,
+            )
+
+        chain = self.base.apply(params["base"]).chain
+        return LinearGaussianDynamics(chain, driven=driven, check=self._driving.check_values)
 
     def reference(self, params: Any) -> Gaussian:
         """Gaussians with the moments of the mixture of the examples' marginals, batch shape (T,)."""

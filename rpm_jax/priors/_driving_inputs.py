@@ -10,6 +10,7 @@ from jax import Array
 
 from rpm_jax._checks import is_concrete, require_instance, require_positive_integer
 from rpm_jax._record import record
+from rpm_jax.priors._future import Future, joined_inputs
 
 MOST_EXAMPLES = 256
 """How many data's inputs are kept, for the marginals that factors are relative to."""
@@ -165,11 +166,54 @@ class DrivingInputs:
         array = array[:, : self.num_steps]
         return array if self.takes_codes or array.ndim == 3 else array[..., None]
 
-    def check(self, inputs: Any) -> None:
-        """Raise `ValueError` for inputs of other shapes, and known ones that a table does not hold."""
-        array = self.array(inputs)
+    def extended(self, inputs: Any, future: Future) -> Any:
+        """The inputs of the T − 1 + h steps of a longer prior, in the form that `array` takes them."""
+        array = joined_inputs(self.array(inputs), future._replace(inputs=self._own(future.inputs)))
+        self.check_values(array)
+        return array if self.name is None else {self.name: array}
+
+    def of_a_step(self, inputs: Any) -> Array:
+        """The inputs of one step (n, ...) as `outputs` takes them, shape (n, 1, A), or (n, 1) of codes.
+
+        Raises:
+            ValueError: For none, or a shape that does not fit; for known ones that a table does not hold.
+        """
+        own = self._own(inputs)
+        if own is None:
+            raise ValueError("inputs: the steps of this prior are driven by inputs; pass those of this step")
+        array = jnp.asarray(own)
+        most = 1 if self.takes_codes else 2
+        if self.takes_codes and array.ndim == 2 and array.shape[-1] == 1:
+            array = array[..., 0]
+        if not 1 <= array.ndim <= most:
+            raise ValueError(
+                f"inputs of one step must have shape {'(n,)' if most == 1 else '(n,) or (n, A)'}, got "
+                f"{array.shape}"
+            )
+        self.check_values(array)
+        return array[:, None] if self.takes_codes or array.ndim == 2 else array[:, None, None]
+
+    def check_values(self, inputs: Any) -> None:
+        """Raise `ValueError` for known inputs of any shape that a table does not hold."""
+        array = self._own(inputs)
         if hasattr(self.function, "check") and is_concrete(array):
             self.function.check(array)
+
+    def _own(self, inputs: Any) -> Any:
+        """The one array of inputs, or the entry of this name; None as it is."""
+        if inputs is None:
+            return None
+        if self.name is not None and isinstance(inputs, Mapping) and self.name in inputs:
+            return inputs[self.name]
+        leaves = jax.tree.leaves(inputs)
+        if len(leaves) != 1 or (self.name is not None and isinstance(inputs, Mapping)):
+            wanted = "one array" if self.name is None else f"an array, or have an entry {self.name!r}"
+            raise ValueError(f"inputs must be {wanted}, got {inputs!r}")
+        return leaves[0]
+
+    def check(self, inputs: Any) -> None:
+        """Raise `ValueError` for inputs of other shapes, and known ones that a table does not hold."""
+        self.check_values(self.array(inputs))
 
     def outputs(self, params: Any, inputs: Array) -> Array:
         """Numbers of inputs as from `array`, shape (N, T − 1, outputs)."""

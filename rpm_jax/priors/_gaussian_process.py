@@ -96,6 +96,19 @@ class GaussianProcess:
             factor,
         )
 
+    def filter(self, potentials: DiagonalGaussian) -> DiagonalGaussian:
+        """The marginals given the potentials up to each site, batch shape (..., T), in O(T³) for all.
+
+        Sites are taken in their order. The covariance of all sites is kept as G Gᵀ, C = G Gᵀ at first: with v
+        the row of a site, s = vᵀv its variance and D = 1/(1 + W s),
+
+            m ← m + G v D (λ1 − W m_t),   G ← G − G v vᵀ W D/(1 + √D)
+
+        in which nothing cancels (J. E. Potter's square-root filter).
+        """
+        check_potentials("GaussianProcess", potentials, self.sites())
+        return DiagonalGaussian.from_mean_and_variance(*_filter(self, potentials))
+
     def sample(self, key: Array, shape: tuple[int, ...] = ()) -> Array:
         """Draw whole trajectories from the prior, shape `shape` + (T, K): m + Rε with R Rᵀ = C.
 
@@ -175,7 +188,37 @@ class GaussianProcessPosterior:
         return self.prior_covariance.reshape(*batch, *(1,) * missing, latents, rows, columns)
 
 
-# What a posterior computes, compiled once for all calls outside of `jit`.
+# What a prior or posterior computes, compiled once for all calls outside of `jit`.
+
+
+@jax.jit
+def _filter(prior: GaussianProcess, potentials: DiagonalGaussian) -> tuple[Array, Array]:
+    """The filtered means and variances, shape (..., T, K)."""
+    evidence = -2.0 * potentials.eta2
+    evidence = jnp.where(evidence < 0, jnp.nan, evidence)
+    own = factor_covariance(prior.covariance).factor
+    batch = jnp.broadcast_shapes(potentials.eta1.shape[:-2], prior.mean.shape[:-2])
+    size = prior.mean.shape[-2:]
+    mean = jnp.broadcast_to(prior.mean, (*batch, *size))
+    factor = jnp.broadcast_to(own, (*batch, *size, own.shape[-1]))
+
+    def step(carry: tuple[Array, Array], given: tuple) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+        mean, factor = carry
+        site, linear, evidence = given  # (..., K)
+        row, before = factor[..., site, :], mean[..., site]
+        variance = jnp.sum(jnp.square(row), axis=-1)
+        shrinkage = 1.0 / (1.0 + evidence * variance)
+        moved = matrix_vector(factor, row)
+        residual = linear - evidence * before
+        mean = mean + moved * (shrinkage * residual)[..., None]
+        weight = evidence * shrinkage / (1.0 + jnp.sqrt(shrinkage))
+        factor = factor - (weight[..., None] * moved)[..., None] * row[..., None, :]
+        return (mean, factor), (before + variance * shrinkage * residual, variance * shrinkage)
+
+    places = jnp.arange(size[-1])
+    given = places, jnp.moveaxis(potentials.eta1, -2, 0), jnp.moveaxis(evidence, -2, 0)
+    _, (means, variances) = jax.lax.scan(step, (mean, factor), given)
+    return jnp.moveaxis(means, 0, -2), jnp.moveaxis(variances, 0, -2)
 
 
 @jax.jit

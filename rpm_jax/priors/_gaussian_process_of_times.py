@@ -1,5 +1,6 @@
 """Gaussian processes over times that each datum has of its own."""
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +13,8 @@ from rpm_jax._checks import is_concrete, require_boolean, require_choice, requir
 from rpm_jax._record import record
 from rpm_jax.expfam import DiagonalGaussian
 from rpm_jax.priors._base import Prior
+from rpm_jax.priors._future import Future
+from rpm_jax.priors._gaussian_process_dynamics import GaussianProcessDynamics, forms_of, require_states
 from rpm_jax.priors.kernels import Kernel, as_kernel
 from rpm_jax.priors.solvers import Solver, as_solver, default
 
@@ -79,6 +82,45 @@ class LearnableGaussianProcessOfTimes:
         times = jnp.where(valid, times, jnp.nan)
         solver, mean = as_solver(self.solver), self._mean(params, times.dtype)
         return jax.vmap(lambda own: solver.prior(self.kernel, params["kernel"], own, mean))(times)
+
+    def extended(self, future: Future, inputs: Any) -> tuple["LearnableGaussianProcessOfTimes", Any]:
+        """The processes at T + h times of each datum, those to come being the future's, shape (n, h).
+
+        Times are in the units of the inputs, and have their origin; None goes on with each datum's last step.
+        """
+        future.refuse_inputs(self)
+        times = self._times(inputs)
+        shape = (times.shape[0], future.horizon)
+        if future.times is None:
+            if self.num_sites < 2:
+                raise ValueError(
+                    f"times: a single time can't be continued; pass times= of shape {shape}, those to come"
+                )
+            added = times[:, -1:] + (times[:, -1:] - times[:, -2:-1]) * jnp.arange(1, future.horizon + 1)
+        else:
+            added = jnp.asarray(future.times)
+            if added.shape != shape:
+                raise ValueError(
+                    f"times must be those of the horizon = {future.horizon} sites to come of each datum, "
+                    f"shape {shape}, got {added.shape}"
+                )
+        longer = dataclasses.replace(self, num_sites=self.num_sites + future.horizon)
+        whole = jnp.concatenate([times, added.astype(times.dtype)], axis=1)
+        longer.check_inputs(whole)
+        return longer, whole
+
+    def dynamics(self, params: Any) -> GaussianProcessDynamics:
+        """The process a step at a time, over steps of any length.
+
+        Raises:
+            TypeError: For a solver without states.
+        """
+        require_states(self.solver, self.kernel)
+        params = params | params["statistics"]
+        first = params["times"][0, 0]
+        offset = self._mean(params, first.dtype)[:, 0]
+        forms = forms_of(self.kernel, params["kernel"], self.num_latents)
+        return GaussianProcessDynamics(forms, offset, None, None, jnp.zeros_like(first))
 
     def reference(self, params: Any) -> DiagonalGaussian:
         """The marginals, moments averaged over the example times."""

@@ -1,5 +1,6 @@
 """Gaussian processes whose kernels are learned, over times or locations."""
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -12,6 +13,13 @@ from rpm_jax._record import record
 from rpm_jax.expfam import Gaussian
 from rpm_jax.priors._base import Prior, PriorSpec
 from rpm_jax.priors._fixed import learned_or_fixed
+from rpm_jax.priors._future import Future, longer_times
+from rpm_jax.priors._gaussian_process_dynamics import (
+    GaussianProcessDynamics,
+    clock_of,
+    forms_of,
+    require_states,
+)
 from rpm_jax.priors._gaussian_process_of_times import LearnableGaussianProcessOfTimes
 from rpm_jax.priors._static import Static
 from rpm_jax.priors._times import as_locations
@@ -69,6 +77,38 @@ class LearnableGaussianProcess:
         shape = (self.num_latents, self.times.shape[0])
         mean = jnp.broadcast_to(params.get("mean", jnp.zeros((), self.times.dtype)), shape)
         return as_solver(self.solver).prior(self.kernel, params["kernel"], self.times, mean)
+
+    def extended(self, future: Future, inputs: Any = None) -> tuple["LearnableGaussianProcess", Any]:
+        """The process at T + h times, which go on with the last step where none are given."""
+        future.refuse_inputs(self)
+        if self.mean == "free":
+            raise ValueError(
+                "horizon: mean='free' learns a number at each of the sites of the fit, and has none behind "
+                "the last; take mean='constant' or 'zero'"
+            )
+        return dataclasses.replace(self, times=longer_times(self.times, future)), inputs
+
+    def dynamics(self, params: Any) -> GaussianProcessDynamics:
+        """The process a step at a time, over steps of any length.
+
+        Raises:
+            TypeError: For a solver without states.
+            ValueError: For a free mean.
+        """
+        require_states(self.solver, self.kernel)
+        if self.mean == "free":
+            raise ValueError(
+                "mean='free' learns a number at each of the sites of the fit, and has none at other times; "
+                "take mean='constant' or 'zero'"
+            )
+        zero = jnp.zeros((self.num_latents, 1), self.times.dtype)
+        return GaussianProcessDynamics(
+            forms_of(self.kernel, params["kernel"], self.num_latents),
+            (zero + params.get("mean", zero))[:, 0],
+            None,
+            clock_of(self.times),
+            self.times[0],
+        )
 
 
 def gaussian_process(

@@ -13,6 +13,8 @@ from rpm_jax._linalg import transpose
 from rpm_jax._pytree import pytree_dataclass, static_field
 from rpm_jax.expfam import Categorical
 from rpm_jax.priors._base import check_potentials
+from rpm_jax.priors._future import Future
+from rpm_jax.priors._hidden_markov_dynamics import HiddenMarkovDynamics
 from rpm_jax.priors._markov_messages import (
     batch_indices,
     expected_transitions,
@@ -142,6 +144,33 @@ class HiddenMarkov:
         potentials = jnp.zeros(shape, self.initial_logits.dtype)
         _, predicted, _ = smooth(self.parallel, self.initial, self.transition, potentials)
         return Categorical(predicted)
+
+    def filter(self, potentials: Categorical) -> Categorical:
+        """The marginals given the potentials up to each site, batch shape (..., T), in O(T)."""
+        return self.condition(potentials).filtered
+
+    def extended(self, future: Future) -> "HiddenMarkov":
+        """The chain of T + h sites, where all steps are alike."""
+        future.refuse_inputs(self)
+        future.refuse_times(self)
+        if self.varying:
+            raise ValueError(
+                "horizon: the transitions of this HiddenMarkov differ by step, and what those behind its "
+                f"{self.num_sites} sites are is not known; make the prior of all sites, and mask the future"
+            )
+        return HiddenMarkov(
+            self.initial_logits, self.transition_logits, self.num_sites + future.horizon, self.parallel
+        )
+
+    def dynamics(self) -> HiddenMarkovDynamics:
+        """The same a step at a time.
+
+        Raises:
+            TypeError: For a batch of chains.
+        """
+        if self.transition_logits.ndim > 3:
+            raise TypeError("the prior is a batch of chains, of which a step at a time takes a single one")
+        return HiddenMarkovDynamics(self.initial, self.transition)
 
     def condition(self, potentials: Categorical) -> "HiddenMarkovPosterior":
         """Condition on potentials λ_t at every site by forward and backward messages in log space.

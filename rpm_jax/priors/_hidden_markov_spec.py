@@ -1,5 +1,6 @@
 """A Markov chain prior with learnable parameters, by gradients or in closed form."""
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -9,7 +10,9 @@ from jax import Array
 
 from rpm_jax._checks import is_concrete, require_finite, require_positive_integer
 from rpm_jax._record import record
+from rpm_jax.priors._future import Future
 from rpm_jax.priors._hidden_markov import HiddenMarkov, HiddenMarkovPosterior
+from rpm_jax.priors._hidden_markov_dynamics import HiddenMarkovDynamics
 
 SCALE = 0.1
 """The standard deviation of the initial transition logits."""
@@ -64,6 +67,16 @@ class LearnableHiddenMarkov:
     def apply(self, params: Any) -> HiddenMarkov:
         """The chain with these parameters."""
         return HiddenMarkov(params["initial"], params["transition"], self.num_sites, self.parallel)
+
+    def extended(self, future: Future, inputs: Any = None) -> tuple["LearnableHiddenMarkov", Any]:
+        """The chain of T + h sites."""
+        future.refuse_inputs(self)
+        future.refuse_times(self)
+        return dataclasses.replace(self, num_sites=self.num_sites + future.horizon), inputs
+
+    def dynamics(self, params: Any) -> HiddenMarkovDynamics:
+        """The chain a step at a time."""
+        return self.apply(params).dynamics()
 
     def maximise(
         self,

@@ -7,6 +7,7 @@ from rpm_jax._checks import require_positive_integer
 from rpm_jax._pytree import pytree_dataclass, static_field
 from rpm_jax.expfam import ExponentialFamily
 from rpm_jax.priors._base import SitePosterior, check_potentials, check_single
+from rpm_jax.priors._future import Future
 
 
 @pytree_dataclass
@@ -29,6 +30,16 @@ class Independent:
     def sites(self) -> ExponentialFamily:
         """The distribution at every site, batch shape (T,)."""
         return self.natural.broadcast_to((self.num_sites,))
+
+    def filter(self, potentials: ExponentialFamily) -> ExponentialFamily:
+        """The posterior's marginals: other sites say nothing of one."""
+        return self.condition(potentials).sites
+
+    def extended(self, future: Future) -> "Independent":
+        """So many more sites."""
+        future.refuse_inputs(self)
+        future.refuse_times(self)
+        return Independent(self.natural, self.num_sites + future.horizon)
 
     def condition(self, potentials: ExponentialFamily) -> SitePosterior:
         """q_t = η0 + λ_t, log_normalizer = Σ_t A(η0 + λ_t) − A(η0).

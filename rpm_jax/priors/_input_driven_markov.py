@@ -1,5 +1,6 @@
 """A Markov chain whose transitions depend on inputs of every datum."""
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -9,7 +10,9 @@ from jax import Array
 from rpm_jax._record import record
 from rpm_jax.expfam import Categorical
 from rpm_jax.priors._driving_inputs import DrivingInputs, examples_of
+from rpm_jax.priors._future import Future
 from rpm_jax.priors._hidden_markov import HiddenMarkov, HiddenMarkovPosterior, TransitionCounts
+from rpm_jax.priors._hidden_markov_dynamics import HiddenMarkovDynamics
 from rpm_jax.priors._hidden_markov_spec import LearnableHiddenMarkov
 
 
@@ -114,8 +117,28 @@ class InputDrivenHiddenMarkov:
             .astype(params["map"].dtype),
         }
 
+    def extended(self, future: Future, inputs: Any) -> tuple["InputDrivenHiddenMarkov", Any]:
+        """The chain of T + h sites, and the inputs of its T + h − 1 steps."""
+        future.refuse_times(self)
+        chain, _ = self.chain.extended(future._replace(inputs=None))
+        return dataclasses.replace(self, chain=chain), self._driving.extended(inputs, future)
+
+    def dynamics(self, params: Any) -> HiddenMarkovDynamics:
+        """The chain a step at a time."""
+
+        def transition(inputs: Any) -> Array:
+            logits = self._logits(params, self._driving.of_a_step(inputs))
+            return jax.nn.log_softmax(logits[:, 0], axis=-1)
+
+        initial = jax.nn.log_softmax(params["initial"])
+        return HiddenMarkovDynamics(initial, transition, self._driving.check_values)
+
     def _chain_of(self, params: Any, inputs: Array) -> HiddenMarkov:
+        logits = self._logits(params, inputs)
+        return HiddenMarkov(params["initial"], logits, self.chain.num_sites, self.chain.parallel)
+
+    def _logits(self, params: Any, inputs: Array) -> Array:
+        """Transition logits of steps with these inputs, shape (n, steps, K, K)."""
         size = self.chain.num_states
         outputs = self._driving.outputs(params, inputs)
-        logits = params["transition"] + outputs.reshape(*inputs.shape[:2], size, size)
-        return HiddenMarkov(params["initial"], logits, self.chain.num_sites, self.chain.parallel)
+        return params["transition"] + outputs.reshape(*inputs.shape[:2], size, size)

@@ -1,5 +1,6 @@
 """A linear-Gaussian chain as a prior: the latent process of a linear dynamical system."""
 
+import dataclasses
 from typing import Any
 
 import jax.numpy as jnp
@@ -13,6 +14,8 @@ from rpm_jax._pytree import pytree_dataclass, static_field
 from rpm_jax.expfam import Gaussian
 from rpm_jax.priors import chains
 from rpm_jax.priors._base import check_potentials
+from rpm_jax.priors._future import Future
+from rpm_jax.priors._linear_gaussian_dynamics import LinearGaussianDynamics
 
 MOMENTS = ("initial_mean", "initial_covariance", "transition", "bias", "noise_covariance")
 
@@ -95,9 +98,43 @@ class LinearGaussian:
             chains.smooth(self.chain, potentials.eta1, potentials.precision, parallel=self.parallel)
         )
 
+    def filter(self, potentials: Gaussian) -> Gaussian:
+        """The marginals given the potentials up to each site, batch shape (..., T), in O(T)."""
+        check_potentials("LinearGaussian", potentials, self.sites())
+        moments = chains.filtered(self.chain, potentials.eta1, potentials.precision, parallel=self.parallel)
+        return Gaussian.from_mean_and_covariance(*moments)
+
     def sample(self, key: Array, shape: tuple[int, ...] = ()) -> Array:
         """Draw whole trajectories from the prior, shape `shape` + (..., T, K)."""
         return _sample_prior(self, key, shape)
+
+    @property
+    def _is_homogeneous(self) -> bool:
+        return (self.transition.ndim, self.bias.ndim, self.noise_covariance.ndim) == (2, 1, 2)
+
+    def extended(self, future: Future) -> "LinearGaussian":
+        """The chain of T + h sites, where all steps are alike."""
+        future.refuse_inputs(self)
+        future.refuse_times(self)
+        if not self._is_homogeneous:
+            raise ValueError(
+                "horizon: the steps of this LinearGaussian differ, and what those behind its "
+                f"{self.num_sites} sites are is not known; make the prior of all sites, and mask the future"
+            )
+        return dataclasses.replace(self, num_sites=self.num_sites + future.horizon)
+
+    def dynamics(self) -> LinearGaussianDynamics:
+        """The same a step at a time.
+
+        Raises:
+            TypeError: For a batch of chains.
+        """
+        if (
+            max(self.initial_mean.ndim, self.initial_covariance.ndim - 1, self.bias.ndim - 1) > 1
+            or max(self.transition.ndim, self.noise_covariance.ndim) > 3
+        ):
+            raise TypeError("the prior is a batch of chains, of which a step at a time takes a single one")
+        return LinearGaussianDynamics(self.chain, None if self._is_homogeneous else self.num_sites)
 
 
 @pytree_dataclass

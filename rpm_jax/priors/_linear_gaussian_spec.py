@@ -1,5 +1,6 @@
 """Linear-Gaussian chains with learnable parameters: free, or stationary by construction."""
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -18,7 +19,9 @@ from rpm_jax._checks import (
 from rpm_jax._linalg import cholesky_with_inverse, matmul, matrix_vector, transpose
 from rpm_jax._record import record
 from rpm_jax.priors._base import PriorSpec
+from rpm_jax.priors._future import Future
 from rpm_jax.priors._linear_gaussian import LinearGaussian, require_stable
+from rpm_jax.priors._linear_gaussian_dynamics import LinearGaussianDynamics
 from rpm_jax.priors._transitions import TRANSITIONS, Transition
 
 PARTS = ("transition", "mean", "noise", "initial")
@@ -159,6 +162,16 @@ class LearnableLinearGaussian:
     def apply(self, params: Any) -> LinearGaussian:
         """The chain with these parameters."""
         return LinearGaussian(**self.moments(params), num_sites=self.num_sites, parallel=self.parallel)
+
+    def extended(self, future: Future, inputs: Any = None) -> tuple["LearnableLinearGaussian", Any]:
+        """The chain of T + h sites."""
+        future.refuse_inputs(self)
+        future.refuse_times(self)
+        return dataclasses.replace(self, num_sites=self.num_sites + future.horizon), inputs
+
+    def dynamics(self, params: Any) -> LinearGaussianDynamics:
+        """The chain a step at a time."""
+        return self.apply(params).dynamics()
 
 
 def linear_gaussian(

@@ -13,7 +13,7 @@ from rpm_jax.expfam import DiagonalGaussian
 from rpm_jax.priors._base import check_potentials
 from rpm_jax.priors._covariance_factor import factor_conditioned, factor_covariance
 from rpm_jax.priors._gaussian_process import GaussianProcess
-from rpm_jax.priors.chains import GaussianChain, smooth
+from rpm_jax.priors.chains import GaussianChain, filtered, smooth
 from rpm_jax.priors.chains import _scalar_sites as scalars
 from rpm_jax.priors.chains import _small as small
 from rpm_jax.priors.kernels import MarkovForm
@@ -93,6 +93,12 @@ class MarkovGaussianProcess:
         prior = self.with_batch_axes(potentials.eta1.ndim - 2)
         log_normalizers, mean, variance = _smooth(prior, potentials)
         return MarkovGaussianProcessPosterior(log_normalizers, mean, variance, prior, potentials)
+
+    def filter(self, potentials: DiagonalGaussian) -> DiagonalGaussian:
+        """The marginals given the potentials up to each site, batch shape (..., T), in O(T)."""
+        check_potentials("MarkovGaussianProcess", potentials, self.sites())
+        prior = self.with_batch_axes(potentials.eta1.ndim - 2)
+        return DiagonalGaussian.from_mean_and_variance(*_filter(prior, potentials))
 
     def sample(self, key: Array, shape: tuple[int, ...] = ()) -> Array:
         """Draw whole trajectories from the prior, shape `shape` + (..., T, K)."""
@@ -248,25 +254,50 @@ def _packed_first(array: Array) -> Array:
 
 @jax.jit
 def _smooth(prior: MarkovGaussianProcess, potentials: DiagonalGaussian) -> tuple[Array, Array, Array]:
-    by_numbers = prior.parallel is False or (prior.parallel is None and jax.default_backend() == "cpu")
-    if by_numbers and prior.states.shape[-1] <= MOST_STATES:
+    if _by_numbers(prior):
         return _smooth_numbers(prior, potentials)
     return _smooth_matrices(prior, potentials)
+
+
+def _by_numbers(prior: MarkovGaussianProcess) -> bool:
+    in_sequence = prior.parallel is False or (prior.parallel is None and jax.default_backend() == "cpu")
+    return in_sequence and prior.states.shape[-1] <= MOST_STATES
+
+
+@jax.jit
+def _filter(prior: MarkovGaussianProcess, potentials: DiagonalGaussian) -> tuple[Array, Array]:
+    """The filtered means and variances, shape (..., T, K)."""
+    if _by_numbers(prior):
+        linear, evidence, mean = _scalar_potentials(prior, potentials)
+        filtered_mean, variance = scalars.filter_scalars(
+            _packed_first(prior.states)[0],
+            _matrices_first(prior.transition),
+            _packed_first(prior.noise),
+            linear - evidence * mean,
+            evidence,
+        )
+        return _sites_last(mean + filtered_mean), _sites_last(variance)
+    chain, linear, evidence, emission = _matrix_potentials(prior, potentials)
+    moments = filtered(
+        chain,
+        (linear - evidence * prior.mean)[..., None],
+        evidence[..., None, None],
+        emission,
+        parallel=prior.parallel,
+    )
+    return transpose(prior.mean + moments[0][..., 0]), transpose(moments[1][..., 0, 0])
 
 
 def _smooth_matrices(
     prior: MarkovGaussianProcess, potentials: DiagonalGaussian
 ) -> tuple[Array, Array, Array]:
     """By the recursions of chains of any size, which may be parallel."""
-    linear, evidence = transpose(potentials.eta1), -2.0 * transpose(potentials.eta2)
-    size = prior.states.shape[-1]
-    zero = jnp.zeros((1, size), linear.dtype)
-    chain = GaussianChain(zero[0], prior.states[..., 0, :, :], prior.transition, zero, prior.noise)
+    chain, linear, evidence, emission = _matrix_potentials(prior, potentials)
     smoothed = smooth(
         chain,
         (linear - evidence * prior.mean)[..., None],
         evidence[..., None, None],
-        jnp.eye(1, size, dtype=linear.dtype),
+        emission,
         parallel=prior.parallel,
     )
     offset = prior.mean * (linear - 0.5 * evidence * prior.mean)
@@ -277,11 +308,29 @@ def _smooth_matrices(
     )
 
 
-def _smooth_numbers(prior: MarkovGaussianProcess, potentials: DiagonalGaussian) -> tuple[Array, Array, Array]:
-    """Site by site, by elementwise operations."""
+def _matrix_potentials(
+    prior: MarkovGaussianProcess, potentials: DiagonalGaussian
+) -> tuple[GaussianChain, Array, Array, Array]:
+    """The chain of states, λ1 and W of shape (..., K, T), and what z is of a state."""
+    linear, evidence = transpose(potentials.eta1), -2.0 * transpose(potentials.eta2)
+    size = prior.states.shape[-1]
+    zero = jnp.zeros((1, size), linear.dtype)
+    chain = GaussianChain(zero[0], prior.states[..., 0, :, :], prior.transition, zero, prior.noise)
+    return chain, linear, evidence, jnp.eye(1, size, dtype=linear.dtype)
+
+
+def _scalar_potentials(
+    prior: MarkovGaussianProcess, potentials: DiagonalGaussian
+) -> tuple[Array, Array, Array]:
+    """λ1, W and m, shape (T, K, ...); W is NaN where it is negative."""
     linear, evidence = _sites_first(potentials.eta1), -2.0 * _sites_first(potentials.eta2)
     evidence = jnp.where(evidence < 0, jnp.nan, evidence)
-    mean = _sites_first(transpose(prior.mean))
+    return linear, evidence, _sites_first(transpose(prior.mean))
+
+
+def _smooth_numbers(prior: MarkovGaussianProcess, potentials: DiagonalGaussian) -> tuple[Array, Array, Array]:
+    """Site by site, by elementwise operations."""
+    linear, evidence, mean = _scalar_potentials(prior, potentials)
     smoothed = scalars.smooth_scalars(
         _packed_first(prior.states)[0],
         _matrices_first(prior.transition),

@@ -9,7 +9,7 @@ from rpm_jax._linalg import matmul, matrix_vector, transpose
 from rpm_jax._pytree import pytree_dataclass, static_field
 from rpm_jax.expfam import Gaussian
 from rpm_jax.priors._base import check_potentials
-from rpm_jax.priors.chains import GaussianChain, Smoothed, sample, sample_chain, smooth
+from rpm_jax.priors.chains import GaussianChain, Smoothed, filtered, sample, sample_chain, smooth
 
 
 @pytree_dataclass
@@ -59,6 +59,11 @@ class MixedGaussianProcess:
         check_potentials("MixedGaussianProcess", potentials, self.sites())
         log_normalizers, smoothed = _smooth(self, potentials)
         return MixedGaussianProcessPosterior(log_normalizers, self.mean, self.emission, smoothed)
+
+    def filter(self, potentials: Gaussian) -> Gaussian:
+        """The marginals given the potentials up to each site, batch shape (..., T), in O(T)."""
+        check_potentials("MixedGaussianProcess", potentials, self.sites())
+        return _filter(self, potentials)
 
     def sample(self, key: Array, shape: tuple[int, ...] = ()) -> Array:
         """Draw whole trajectories from the prior, shape `shape` + (T, K)."""
@@ -126,6 +131,17 @@ def _smooth(prior: MixedGaussianProcess, potentials: Gaussian) -> tuple[Array, S
     smoothed = smooth(prior.chain, linear - pulled, precision, prior.emission, parallel=prior.parallel)
     offset = jnp.sum(prior.mean * (linear - 0.5 * pulled), axis=-1)
     return offset + smoothed.log_normalizers, smoothed
+
+
+@jax.jit
+def _filter(prior: MixedGaussianProcess, potentials: Gaussian) -> Gaussian:
+    linear, precision = potentials.eta1, -2.0 * potentials.eta2
+    residual = linear - matrix_vector(precision, prior.mean)
+    mean, covariance = filtered(prior.chain, residual, precision, prior.emission, parallel=prior.parallel)
+    mean = _mixed(prior.mean, prior.emission, mean)
+    return Gaussian.from_mean_and_covariance(
+        mean, matmul(prior.emission, covariance, transpose(prior.emission))
+    )
 
 
 @jit

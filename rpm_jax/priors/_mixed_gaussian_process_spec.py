@@ -1,5 +1,6 @@
 """Mixed Gaussian processes whose kernels and mixing are learned."""
 
+import dataclasses
 import functools
 from typing import Any
 
@@ -14,9 +15,11 @@ from rpm_jax._linalg import matmul
 from rpm_jax._record import record
 from rpm_jax.priors._base import PriorSpec
 from rpm_jax.priors._fixed import learned_or_fixed
+from rpm_jax.priors._future import Future, longer_times
+from rpm_jax.priors._gaussian_process_dynamics import GaussianProcessDynamics, clock_of
 from rpm_jax.priors._mixed_gaussian_process import MixedGaussianProcess
 from rpm_jax.priors._times import as_locations
-from rpm_jax.priors.kernels import Kernel, as_kernel, form_of, require_form
+from rpm_jax.priors.kernels import Kernel, MarkovForm, as_kernel, form_of, num_states, require_form
 from rpm_jax.priors.kernels._states import added
 
 
@@ -74,17 +77,34 @@ class LearnableMixedGaussianProcess:
 
     def apply(self, params: Any) -> MixedGaussianProcess:
         """The processes with these parameters."""
-        forms = [
-            form_of(kernel, own, self.times)
-            for kernel, own in zip(self.kernels, params["kernels"], strict=True)
-        ]
-        joint = functools.reduce(added, forms)
-        sizes = [form.observation.shape[0] for form in forms]
-        processes = jnp.asarray(np.repeat(np.eye(len(forms)), sizes, axis=1), joint.observation.dtype)
+        joint = self._form(params, self.times)
+        mean, emission = self._emission(params, joint)
+        return MixedGaussianProcess(mean, emission, joint.covariance, joint.transition, joint.noise)
+
+    def _form(self, params: Any, times: Array) -> MarkovForm:
+        """The states of all processes together."""
+        pairs = zip(self.kernels, params["kernels"], strict=True)
+        return functools.reduce(added, [form_of(kernel, own, times) for kernel, own in pairs])
+
+    def _emission(self, params: Any, joint: MarkovForm) -> tuple[Array, Array]:
+        """The latents' mean, and H."""
+        sizes = [num_states(kernel) or 0 for kernel in self.kernels]  # each has some
+        identity = np.eye(len(self.kernels))
+        processes = jnp.asarray(np.repeat(identity, sizes, axis=1), joint.observation.dtype)
         mixing = params.get("mixing", self.mixing)
         mean = params.get("mean", jnp.zeros(mixing.shape[0], mixing.dtype))
-        emission = matmul(mixing, processes * joint.observation)
-        return MixedGaussianProcess(mean, emission, joint.covariance, joint.transition, joint.noise)
+        return mean, matmul(mixing, processes * joint.observation)
+
+    def extended(self, future: Future, inputs: Any = None) -> tuple["LearnableMixedGaussianProcess", Any]:
+        """The processes at T + h times, which go on with the last step where none are given."""
+        future.refuse_inputs(self)
+        return dataclasses.replace(self, times=longer_times(self.times, future)), inputs
+
+    def dynamics(self, params: Any) -> GaussianProcessDynamics:
+        """The processes a step at a time, over steps of any length."""
+        form = functools.partial(self._form, params)
+        mean, emission = self._emission(params, form(self.times[:1]))
+        return GaussianProcessDynamics(form, mean, emission, clock_of(self.times), self.times[0])
 
 
 def mixed_gaussian_process(

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 from jax import Array
 
-from rpm_jax import diagnostics, generation, inference
+from rpm_jax import diagnostics, forecasting, generation, inference
 from rpm_jax._record import record
 from rpm_jax.data import Data
 from rpm_jax.inference import Against
@@ -16,7 +16,7 @@ from rpm_jax.train._history import History
 
 @record
 class Fit:
-    """A fitted model. Its questions are those of `rpm_jax.inference`, `diagnostics` and `generation`.
+    """A fitted model. Its questions are those of `inference`, `forecasting`, `diagnostics` and `generation`.
 
     Attributes:
         model: The model.
@@ -69,6 +69,26 @@ class Fit:
         """The bound of each of other data; `rpm_jax.inference.evaluate`."""
         return inference.evaluate(self, views, against=against)
 
+    def filter(self, data: Any = None, *, against: str | Against = "train") -> Any:
+        """p(z_t | x_1..t) of every site; `rpm_jax.forecasting.filter`."""
+        return forecasting.filter(self, data, against=against)
+
+    def filter_init(self, num_data: int = 1) -> Any:
+        """The state for `rpm_jax.forecasting.filter_step`; `rpm_jax.forecasting.filter_init`."""
+        return forecasting.filter_init(self, num_data)
+
+    def forecast(self, horizon: int, data: Any = None, **options: Any) -> Any:
+        """Latents behind the last site; `rpm_jax.forecasting.forecast`."""
+        return forecasting.forecast(self, horizon, data, **options)
+
+    def rollout(self, state: Any, horizon: int, **options: Any) -> Any:
+        """Latents behind a state; `rpm_jax.forecasting.rollout`."""
+        return forecasting.rollout(self, state, horizon, **options)
+
+    def most_likely_path(self, data: Any = None, *, against: str | Against = "train") -> Any:
+        """Of a hidden Markov chain (Viterbi); `rpm_jax.forecasting.most_likely_path`."""
+        return forecasting.most_likely_path(self, data, against=against)
+
     def log_ratios(self, views: Any, *, against: str | Against = "train") -> Any:
         """Log f_jt − log F_jt of categorical latents; `rpm_jax.inference.log_ratios`."""
         return inference.log_ratios(self, views, against=against)
@@ -120,6 +140,10 @@ class Fit:
     def predictive_log_weights(self, views: Any, view: int, **options: Any) -> Array:
         """One view from others; `rpm_jax.generation.predictive_log_weights`."""
         return generation.predictive_log_weights(self, views, view, **options)
+
+    def impute(self, data: Any, view: int, **options: Any) -> Any:
+        """Missing values of a view; `rpm_jax.generation.impute`."""
+        return generation.impute(self, data, view, **options)
 
     def predict(
         self, views: Any, view: int, key: Array, shape: tuple[int, ...] = (), **options: Any

@@ -7,8 +7,21 @@ Messages hold moments (m, P), potentials information (h, W): nothing but I + W H
 Q and A may be singular, and so may W, which is zero where nothing was observed.
 """
 
-from rpm_jax.priors.chains._chain import GaussianChain, marginals
+from rpm_jax.priors.chains._absorb import absorb_potential
+from rpm_jax.priors.chains._chain import GaussianChain, marginals, predict
+from rpm_jax.priors.chains._factor import semidefinite_factor
 from rpm_jax.priors.chains._sample import sample, sample_chain
-from rpm_jax.priors.chains._smooth import Smoothed, smooth
+from rpm_jax.priors.chains._smooth import Smoothed, filtered, smooth
 
-__all__ = ["GaussianChain", "Smoothed", "marginals", "sample", "sample_chain", "smooth"]
+__all__ = [
+    "GaussianChain",
+    "Smoothed",
+    "absorb_potential",
+    "filtered",
+    "marginals",
+    "predict",
+    "sample",
+    "sample_chain",
+    "semidefinite_factor",
+    "smooth",
+]

@@ -141,3 +141,19 @@ def _(primals: tuple, tangents: tuple) -> tuple[Absorbed, Absorbed]:
         matmul(turned, precision_dot, shrinkage) - matmul(information, covariance_dot, information),
         -matmul(shrunk, information) - matmul(weighed, shrinkage),
     )
+
+
+def absorb_potential(
+    mean: Array, covariance: Array, linear: Array, precision: Array, emission: Array
+) -> tuple[Array, Array]:
+    """The moments of N(z; m, P) exp(hᵀHz − ½ zᵀHᵀWHz), normalised.
+
+    Args:
+        mean: m, shape (..., S).
+        covariance: P, symmetric positive semi-definite, shape (..., S, S).
+        linear: h, shape (..., K).
+        precision: W, symmetric positive semi-definite, shape (..., K, K).
+        emission: H, shape (..., K, S).
+    """
+    absorbed = absorb(mean, covariance, as_potential(linear, symmetric(precision), emission))
+    return absorbed.mean, absorbed.covariance

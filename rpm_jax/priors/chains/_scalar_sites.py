@@ -70,6 +70,21 @@ def smooth_scalars(
     return SmoothedScalars(normalizers, mean, variance)
 
 
+def filter_scalars(
+    initial: Array, transition: Array, noise: Array, linear: Array, evidence: Array
+) -> tuple[Array, Array]:
+    """E z_t and Var z_t given the potentials up to t, shape (T, ...); arguments as for `smooth_scalars`."""
+    predicted = predict(initial, transition, noise, evidence)
+    forward, pushes = _apart(_forward)(transition, predicted[:-1], linear[:-1], evidence[:-1])
+    means = recursions.vectors(False, jnp.zeros_like(linear, shape=pushes.shape[1:]), forward, pushes)
+
+    def site(covariance: Array, mean: Array, linear: Array, evidence: Array) -> tuple[Array, Array]:
+        variance = _gain(small.symmetric(covariance), evidence)[0]
+        return mean[0] + variance * (linear - evidence * mean[0]), variance
+
+    return jax.vmap(site)(predicted, means, linear, evidence)
+
+
 def smooth_means(initial: Array, transition: Array, noise: Array, linear: Array, evidence: Array) -> Array:
     """E z_t alone, for which d may have batch axes after those of the others."""
     predicted = predict(initial, transition, noise, evidence)

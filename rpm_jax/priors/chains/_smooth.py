@@ -94,14 +94,8 @@ def _smooth(
     chain: GaussianChain, linear: Array, precision: Array, emission: Array | None, parallel: bool | None
 ) -> Smoothed:
     num_sites = linear.shape[-2]
-    batch = jnp.broadcast_shapes(chain.batch_shape, linear.shape[:-2], precision.shape[:-3])
-    if emission is not None and emission.ndim > 2:
-        batch = jnp.broadcast_shapes(batch, emission.shape[:-3])
     precision = symmetric(precision)
-    by_site = as_potential(linear, precision, emission)
-    potentials = Potential(
-        *(jnp.moveaxis(x, -rank, 0) for x, rank in zip(by_site, (2, 3, 3, 2, 2), strict=True))
-    )
+    potentials, batch = _time_first(chain, linear, precision, emission)
 
     def in_sequence(chain: GaussianChain, potentials: Potential) -> tuple[Absorbed, tuple]:
         steps = steps_of(chain, num_sites)
@@ -129,6 +123,54 @@ def _smooth(
         precision,
         emission,
     )
+
+
+def filtered(
+    chain: GaussianChain,
+    linear: Array,
+    precision: Array,
+    emission: Array | None = None,
+    *,
+    parallel: bool | None = None,
+) -> tuple[Array, Array]:
+    """The moments of every state given the potentials up to its own: arguments as for `smooth`.
+
+    Returns:
+        The means (..., T, S) and covariances (..., T, S, S).
+    """
+    return _filtered(chain, linear, precision, emission, parallel)
+
+
+@jit
+def _filtered(
+    chain: GaussianChain, linear: Array, precision: Array, emission: Array | None, parallel: bool | None
+) -> tuple[Array, Array]:
+    num_sites = linear.shape[-2]
+    potentials, batch = _time_first(chain, linear, symmetric(precision), emission)
+
+    def in_sequence(chain: GaussianChain, potentials: Potential) -> Absorbed:
+        return filter_in_sequence(chain, steps_of(chain, num_sites), potentials, batch)
+
+    def in_parallel(chain: GaussianChain, potentials: Potential) -> Absorbed:
+        return filter_in_parallel(chain, steps_of(chain, num_sites), potentials, batch)
+
+    if parallel is None and num_sites >= LEAST_PARALLEL:
+        messages = lax.platform_dependent(chain, potentials, cpu=in_sequence, default=in_parallel)
+    else:
+        messages = (in_parallel if parallel else in_sequence)(chain, potentials)
+    return jnp.moveaxis(messages.mean, 0, -2), jnp.moveaxis(messages.covariance, 0, -3)
+
+
+def _time_first(
+    chain: GaussianChain, linear: Array, precision: Array, emission: Array | None
+) -> tuple[Potential, tuple[int, ...]]:
+    """The potentials, and the batch shape of all."""
+    batch = jnp.broadcast_shapes(chain.batch_shape, linear.shape[:-2], precision.shape[:-3])
+    if emission is not None and emission.ndim > 2:
+        batch = jnp.broadcast_shapes(batch, emission.shape[:-3])
+    by_site = as_potential(linear, precision, emission)
+    ranks = (2, 3, 3, 2, 2)
+    return Potential(*(jnp.moveaxis(x, -rank, 0) for x, rank in zip(by_site, ranks, strict=True))), batch
 
 
 def smooth_in_sequence(steps: Steps, messages: Absorbed) -> tuple[Array, Array, Array]:

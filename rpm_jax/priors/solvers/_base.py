@@ -10,7 +10,12 @@ from rpm_jax.priors.kernels import Kernel
 
 @runtime_checkable
 class Solver(Protocol):
-    """How a Gaussian process with a kernel is computed."""
+    """How a Gaussian process with a kernel is computed.
+
+    Attributes:
+        has_states: Optional, False where absent. Whether by the kernel's Markov form, so that processes may
+            be taken a step at a time.
+    """
 
     def check(self, kernel: Kernel, num_dimensions: int, /) -> None:
         """Raise `ValueError` for a kernel, or locations in several dimensions, that it cannot take.

@@ -20,6 +20,7 @@ class Markov:
     """
 
     parallel: bool | None = None
+    has_states = True
 
     def __post_init__(self) -> None:
         """Check what was given."""
