@@ -33,6 +33,9 @@ class Data:
     noise: float = option(
         SYSTEMS["noise"], "Standard deviation of what they record; its signal's is about 1."
     )
+    forecast: int = option(
+        20, "H, steps behind the last one that are forecast of held-out sequences, 0 for none.", least=0
+    )
     data_seed: int = vocabulary.data_seed("the system, the states, the inputs and the noise")
 
 

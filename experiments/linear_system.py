@@ -15,21 +15,35 @@ sequences; the true states only score it.
 import functools
 import sys
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 import rpm_jax as rpm
-from experiments import _fits, _run
+from experiments import _fits, _forecasts, _run
 from experiments._fits import Runs
+from experiments._forecasts import Forecasts
 from experiments._linear_system_options import Options, check
 from experiments._output import Files
 from experiments._spectra import eigenvalue_error, eigenvalues
 from rpm_jax import plots
 from rpm_jax.datasets import LinearSystem
 
-Pair: TypeAlias = tuple[LinearSystem, LinearSystem]
-"""Sequences to fit, and others of the same system."""
+
+class Sequences(NamedTuple):
+    """Sequences of one system.
+
+    Attributes:
+        train: To fit, of T steps.
+        held_out: Others of T steps.
+        longer: The held-out ones with the H steps behind.
+    """
+
+    train: LinearSystem
+    held_out: LinearSystem
+    longer: LinearSystem
+
 
 TITLES = {"driven": "inputs drive the chain", "undriven": "no inputs"}
 
@@ -53,11 +67,25 @@ class Recovered(NamedTuple):
 # Data, model, fit.
 
 
-def load(options: Options) -> Pair:
-    """Sequences to fit, and held-out ones."""
+def load(options: Options) -> Sequences:
+    """Sequences to fit, and held-out ones, of which the end is only to be forecast."""
     data = options.data
-    renamed = {"num_steps": "sequence_length", "num_latents": "num_states"}
-    return _fits.draw(rpm.datasets.linear_system, data, "num_sequences", data.num_held_out, renamed=renamed)
+    train, longer = _fits.draw(
+        rpm.datasets.linear_system,
+        data,
+        "num_sequences",
+        data.num_held_out,
+        renamed={"num_latents": "num_states"},
+        num_steps=data.sequence_length + data.forecast,
+    )
+    first = slice(None, data.sequence_length)
+    return Sequences(steps_of(train, first), steps_of(longer, first), longer)
+
+
+def steps_of(system: LinearSystem, which: slice) -> LinearSystem:
+    """Some of the steps of all sequences."""
+    parts = {name: getattr(system, name) for name in ("views", "states", "inputs", "expected")}
+    return system._replace(**jax.tree.map(lambda array: array[:, which], parts))
 
 
 def kinds(options: Options) -> tuple[str, ...]:
@@ -89,10 +117,10 @@ def as_data(part: LinearSystem, kind: str) -> rpm.Data:
     return rpm.as_data(part.views, inputs=part.inputs if kind == "driven" else None)
 
 
-def fit_all(options: Options, data: Pair, kind: str, files: Files) -> Runs:
+def fit_all(options: Options, data: Sequences, kind: str, files: Files) -> Runs:
     """A fit from each seed."""
     settings = _fits.arguments(options, options.data.num_sequences)
-    train, held_out = (as_data(part, kind) for part in data)
+    train, held_out = (as_data(part, kind) for part in data[:2])
     model = build_model(options, kind)
     return _fits.fit_seeds(model, train, options, files, name=kind, held_out=held_out, **settings)
 
@@ -100,7 +128,7 @@ def fit_all(options: Options, data: Pair, kind: str, files: Files) -> Runs:
 # Results.
 
 
-def run(options: Options, data: Pair, files: Files) -> _run.Results:
+def run(options: Options, data: Sequences, files: Files) -> _run.Results:
     """Fit each kind of model, choose a run by its bound, score it by the true system."""
     runs = {kind: fit_all(options, data, kind, files) for kind in kinds(options)}
     recovered = {kind: [recover(fitted, data, kind) for fitted in found.fits] for kind, found in runs.items()}
@@ -121,15 +149,21 @@ def run(options: Options, data: Pair, files: Files) -> _run.Results:
         metrics["gain_of_inputs"] = metrics["driven"]["bound_heldout"] - metrics["undriven"]["bound_heldout"]
     chosen = {kind: recovered[kind][found.chosen] for kind, found in runs.items()}
     arrays = all_arrays(data, chosen, runs)
+    forecasts = {}
+    if options.data.forecast:
+        forecasts = {kind: forecast(options, found.best, data, kind) for kind, found in runs.items()}
+    for kind, each in forecasts.items():
+        metrics[kind]["forecast"] = each.scores(np.asarray(data.train.states))
+        arrays |= {f"{name}_{kind}": values for name, values in each.arrays().items()}
     note = f"of {options.training.seeds} seeds the best by bound"
-    return _run.Results(metrics, arrays, figures(arrays, runs), summary(metrics, runs), note)
+    return _run.Results(metrics, arrays, figures(arrays, runs, metrics), summary(metrics, runs), note)
 
 
-def recover(fitted: rpm.train.Fit, data: Pair, kind: str) -> Recovered:
+def recover(fitted: rpm.train.Fit, data: Sequences, kind: str) -> Recovered:
     """Posterior means on the scale of the true states, by regression on the training sequences."""
     posteriors: tuple[Any, Any] = fitted.posterior(), fitted.infer(as_data(data[1], kind))
     means = [np.asarray(posterior.mean) for posterior in posteriors]
-    states = np.concatenate([np.asarray(part.states) for part in data])
+    states = np.concatenate([np.asarray(part.states) for part in data[:2]])
     fraction = len(means[0]) / len(states)
     aligned = rpm.metrics.align_latent(states, np.concatenate(means), fit_fraction=fraction)
     slope = np.asarray(aligned.slope)
@@ -143,6 +177,25 @@ def recover(fitted: rpm.train.Fit, data: Pair, kind: str) -> Recovered:
         (deviations[0], deviations[1]),
         eigenvalues(transition_of(fitted)),
         float(rpm.metrics.linear_r2(states, np.concatenate(means), fit_fraction=fraction)),
+    )
+
+
+def forecast(options: Options, fitted: rpm.train.Fit, data: Sequences, kind: str) -> Forecasts:
+    """States of the held-out sequences' last H steps from their first T, with the inputs to come known."""
+    steps, horizon = options.data.sequence_length, options.data.forecast
+    inputs = None
+    if kind == "driven":
+        inputs = data.longer.inputs[:, steps - 1 : steps + horizon - 1]  # the first leads to step T + 1
+    found = fitted.forecast(horizon, as_data(data.held_out, kind), inputs=inputs)
+    aligned = rpm.metrics.align_latent(data.train.states, fitted.posterior().mean)
+    slope = np.asarray(aligned.slope)
+    variance = np.einsum("kd,nhkl,ld->nhd", slope, np.asarray(found.covariance), slope)
+    states = np.asarray(data.longer.states)
+    return Forecasts(
+        np.asarray(found.mean) @ slope + np.asarray(aligned.intercept),
+        np.sqrt(variance),
+        states[:, steps:],
+        states[:, :steps],
     )
 
 
@@ -174,15 +227,17 @@ def summary(metrics: dict[str, Any], runs: dict[str, Runs]) -> str:
             f"{TITLES[kind]}: eigenvalues to {own['eigenvalue_error']:.4f}, held-out R² "
             f"{own['r2_heldout']:.4f} and bound {own['bound_heldout']:.2f}"
         )
+        if "forecast" in own:
+            words.append(_forecasts.words(own["forecast"]))
     words.append(
         f"regression of the true states: eigenvalues to {metrics['eigenvalue_error_regression']:.4f}"
     )
     return "; ".join(words)
 
 
-def all_arrays(data: Pair, chosen: dict[str, Recovered], runs: dict[str, Runs]) -> dict[str, np.ndarray]:
+def all_arrays(data: Sequences, chosen: dict[str, Recovered], runs: dict[str, Runs]) -> dict[str, np.ndarray]:
     """All that figures are made of; the bounds of all seeds, the rest of the chosen ones."""
-    train, held_out = data
+    train, held_out, _ = data
     arrays: dict[str, Any] = {
         "transition": train.transition,
         "eigenvalues": eigenvalues(train.transition),
@@ -204,7 +259,9 @@ def all_arrays(data: Pair, chosen: dict[str, Recovered], runs: dict[str, Runs]) 
     return {name: np.asarray(value) for name, value in arrays.items()}
 
 
-def figures(arrays: dict[str, np.ndarray], runs: dict[str, Runs]) -> dict[str, Callable[[], Any]]:
+def figures(
+    arrays: dict[str, np.ndarray], runs: dict[str, Runs], metrics: dict[str, Any]
+) -> dict[str, Callable[[], Any]]:
     """File names, and functions that draw."""
     found = {TITLES[kind]: arrays[f"eigenvalues_{kind}"] for kind in runs}
     drawn: dict[str, Callable[[], Any]] = {
@@ -226,7 +283,33 @@ def figures(arrays: dict[str, np.ndarray], runs: dict[str, Runs]) -> dict[str, C
                 label="bound (nats per sequence)",
             ),
         }
+    for kind in (kind for kind in runs if "forecast" in metrics[kind]):
+        suffix = f"_{kind}" if len(runs) > 1 else ""
+        drawn |= forecast_figures(arrays, metrics[kind]["forecast"], kind, suffix)
     return drawn
+
+
+def forecast_figures(
+    arrays: dict[str, np.ndarray], scores: dict[str, Any], kind: str, suffix: str
+) -> dict[str, Callable[[], Any]]:
+    """The forecast of the first held-out sequence, and errors by horizon."""
+    past, mean = arrays["states_heldout"][0], arrays[f"forecast_mean_{kind}"][0]
+    steps = np.arange(1, 1 + len(past) + len(mean))
+    return {
+        f"forecast{suffix}.png": lambda: plots.forecast_fan(
+            steps[: len(past)],
+            past,
+            steps[len(past) :],
+            mean,
+            arrays[f"forecast_deviation_{kind}"][0],
+            truth=arrays[f"forecast_truth_{kind}"][0],
+            names=[f"state {d + 1}" for d in range(past.shape[-1])],
+        ),
+        f"errors{suffix}.png": lambda: plots.error_by_horizon(
+            {name: scores[f"error_{name}"] for name in ("forecast", "persistence", "autoregression")},
+            label="squared error / variance",
+        ),
+    }
 
 
 EXPERIMENT = _run.Experiment("linear_system", Options, check, load, run)

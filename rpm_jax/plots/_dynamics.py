@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
-from rpm_jax.plots._style import BLACK, BLUE, GREY, VERMILION, array, declutter, names_of, new_figure
+from rpm_jax.plots._style import (
+    BLACK,
+    BLUE,
+    GREY,
+    VERMILION,
+    array,
+    colours_of_views,
+    declutter,
+    names_of,
+    new_figure,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -135,4 +145,35 @@ def states_over_time(
             axes.xaxis.get_major_locator().set_params(integer=True)
     handles, texts = panels[0, 0].get_legend_handles_labels()
     figure.legend(handles, texts, fontsize=8, frameon=False, loc="outside upper right", ncols=len(handles))
+    return figure
+
+
+def error_by_horizon(errors: Mapping[str, ArrayLike], *, label: str = "mean squared error") -> Figure:
+    """Errors of several ways to forecast, for each horizon.
+
+    Args:
+        errors: By the names of the ways, shape (H,) each; the first is drawn bold.
+        label: What they are, with units.
+
+    Returns:
+        A figure with one axes.
+
+    Raises:
+        ImportError: If matplotlib is missing.
+        ValueError: If there is none, or the shapes do not match.
+    """
+    name = "error_by_horizon"
+    if not errors:
+        raise ValueError(f"{name}: errors must be of at least one way to forecast, got none")
+    size = len(np.atleast_1d(next(iter(errors.values()))))
+    figure = new_figure(4.6, 3.2)
+    axes = figure.subplots()
+    for (title, values), colour in zip(errors.items(), colours_of_views(len(errors)), strict=True):
+        line = array(name, f"errors[{title!r}]", values, ("H",), (size,))
+        bold = title == next(iter(errors))
+        axes.plot(np.arange(1, size + 1), line, color=colour, lw=2.0 if bold else 1.2, label=title)
+    axes.set(xlabel="horizon (steps)", ylabel=label, ylim=(0, None))
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    declutter(axes)
+    axes.legend(fontsize=8, frameon=False)
     return figure

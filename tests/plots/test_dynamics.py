@@ -48,6 +48,25 @@ def test_states_over_time():
     assert_saves(figure)
 
 
+def test_steps_are_shaded():
+    states, shaded = RNG.normal(size=(1, 6, 1)), np.array([[0, 0, 1, 1, 0, 0]], bool)
+    figure = plots.states_over_time(states, states, states**2, shaded=shaded, shade="gone")
+    spread, marked = figure.axes[0].collections
+    assert marked.get_label() == "gone"
+    steps = marked.get_paths()[0].vertices[:, 0]
+    assert (steps.min(), steps.max()) == (3, 4)
+    assert spread.get_label() == "± 2 sd"
+
+
+def test_errors_by_horizon():
+    figure = plots.error_by_horizon({"forecast": [0.1, 0.2], "persistence": [0.3, 0.4]})
+    first, second = figure.axes[0].lines
+    np.testing.assert_allclose(first.get_xdata(), [1, 2])
+    np.testing.assert_allclose(second.get_ydata(), [0.3, 0.4])
+    assert first.get_linewidth() > second.get_linewidth()
+    assert_saves(figure)
+
+
 @pytest.mark.parametrize(
     ("draw", "message"),
     [
@@ -57,6 +76,11 @@ def test_states_over_time():
         (
             lambda: plots.states_over_time(np.ones((2, 3, 1)), np.ones((2, 3, 2)), np.ones((2, 3, 1))),
             "states_over_time: mean must have shape .* got",
+        ),
+        (lambda: plots.error_by_horizon({}), "error_by_horizon: errors must be of at least one"),
+        (
+            lambda: plots.error_by_horizon({"a": [1.0], "b": [1.0, 2.0]}),
+            r"errors\['b'\] must have shape \(H,\) with H = 1, got \(2,\)",
         ),
         (
             lambda: plots.states_over_time(*np.ones((3, 2, 3, 1)), ["a", "b"]),
