@@ -1,5 +1,6 @@
 """Formulas are tested in float64; programs are compiled quickly and kept between runs."""
 
+import gc
 import os
 import pathlib
 
@@ -28,6 +29,13 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 settings.register_profile("rpm_jax", deadline=None, max_examples=20, derandomize=True, database=None)
 settings.load_profile("rpm_jax")
+
+
+def pytest_collection_finish():
+    """What there is when tests begin is no garbage, and little of what tracing leaves is: look less often."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
 
 
 @pytest.fixture(scope="module", autouse=True)
