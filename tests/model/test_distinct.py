@@ -40,7 +40,7 @@ CASES = {
 # Views without sites are in the states too.
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(n, marks=pytest.mark.slow) if n in ("static", "pooled chain") else n for n in CASES],
+    [pytest.param(n, marks=pytest.mark.slow) if n == "static" else n for n in CASES],
 )
 def test_bound_and_gradient(name):
     model, views = CASES[name]
