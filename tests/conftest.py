@@ -8,7 +8,6 @@ import jax
 import jaxlib
 import pytest
 from hypothesis import settings
-from jax._src.interpreters import mlir
 
 # Tests compile much and compute little: without XLA's costly optimisations, with its older emitters, and with
 # programs in one piece (whose parts would be compiled in parallel, but every core has a worker), they take
@@ -44,6 +43,8 @@ def _one_context_of_a_module():
     if jax.__version_info__ >= (0, 11):  # how a later version does it is unknown
         yield
         return
+    from jax._src.interpreters import mlir
+
     context = mlir.make_ir_context()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(mlir, "make_ir_context", lambda: context)
