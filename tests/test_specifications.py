@@ -79,10 +79,14 @@ EXAMPLES = {
     priors.RelativePrior: lambda: priors.RelativePrior(priors.Static(NORMAL), priors.Static(NORMAL).sites()),
     priors.Independent: lambda: priors.Independent(NORMAL, 3),
     priors.GaussianProcess: lambda: priors.GaussianProcess.from_covariance(np.zeros(2), np.eye(2)),
+    priors.InducingGaussianProcess: lambda: priors.InducingGaussianProcess(
+        jnp.zeros((2, 4)), kernels.RBF(), {}, jnp.asarray(TIMES), jnp.asarray(TIMES[:2])
+    ),
     priors.MarkovGaussianProcess: lambda: priors.MarkovGaussianProcess(
         np.zeros((1, 2)), np.ones((1, 2, 1, 1)), np.zeros((1, 1, 1, 1)), np.ones((1, 1, 1, 1))
     ),
     solvers.Dense: solvers.dense,
+    solvers.Inducing: lambda: solvers.inducing(3, learned=True),
     solvers.Markov: solvers.markov,
     priors.HiddenMarkov: lambda: priors.HiddenMarkov(np.zeros(2), np.zeros((2, 2)), 3),
     priors.LinearGaussian: lambda: priors.LinearGaussian(
@@ -182,6 +186,7 @@ def implicit():
 
 NO_SPECIFICATIONS = {
     priors.GaussianProcessPosterior,
+    priors.InducingPosterior,
     priors.MarkovGaussianProcessPosterior,
     priors.MixedGaussianProcessPosterior,
     priors.HiddenMarkovPosterior,

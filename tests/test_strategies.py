@@ -106,14 +106,19 @@ def test_what_is_learned_is_always_valid(name):
     """Any rows whatever give a valid posterior and a valid ξ."""
     sites = FAMILIES[name][None]
     raw = jnp.asarray(3.0 * RNG.normal(size=(SIZE, 1, sites.num_unconstrained)))
-    q = sites + posteriors.saturated().potentials({"rows": raw}, BATCH, None, sites)
-    rows = jnp.stack([raw, -raw], axis=1)
-    xi = [
-        strategy.auxiliary({"rows": rows}, BATCH, q, sites)
-        for strategy in (auxiliaries.shifted(), auxiliaries.free())
-    ]
-    for family in (q, *xi):
-        assert np.all(family.is_valid())
+
+    @jax.jit
+    def are_valid(raw):
+        q = sites + posteriors.saturated().potentials({"rows": raw}, BATCH, None, sites)
+        rows = jnp.stack([raw, -raw], axis=1)
+        xi = [
+            strategy.auxiliary({"rows": rows}, BATCH, q, sites)
+            for strategy in (auxiliaries.shifted(), auxiliaries.free())
+        ]
+        return [family.is_valid() for family in (q, *xi)]
+
+    for valid in are_valid(raw):
+        assert np.all(valid)
 
 
 def test_errors():

@@ -37,6 +37,7 @@ from rpm_jax.priors._hidden_markov import HiddenMarkov, HiddenMarkovPosterior, T
 from rpm_jax.priors._hidden_markov_constructor import hidden_markov
 from rpm_jax.priors._hidden_markov_spec import LearnableHiddenMarkov
 from rpm_jax.priors._independent import Independent
+from rpm_jax.priors._inducing_gaussian_process import InducingGaussianProcess, InducingPosterior
 from rpm_jax.priors._input_driven_markov import InputDrivenHiddenMarkov
 from rpm_jax.priors._linear_gaussian import LinearGaussian, LinearGaussianPosterior
 from rpm_jax.priors._linear_gaussian_spec import LearnableLinearGaussian, linear_gaussian
@@ -65,6 +66,8 @@ __all__ = [
     "HiddenMarkov",
     "HiddenMarkovPosterior",
     "Independent",
+    "InducingGaussianProcess",
+    "InducingPosterior",
     "InputDrivenHiddenMarkov",
     "InputTable",
     "LearnableDirichletTopics",

@@ -56,6 +56,11 @@ class LearnableGaussianProcessOfTimes:
         if self.solver is None:
             object.__setattr__(self, "solver", default(self.kernel, self.num_sites, 0))
         as_solver(self.solver).check(self.kernel, 0)
+        if getattr(self.solver, "learned", False):
+            raise ValueError(
+                "solver: inducing locations are learned where all data have the same times; got times that "
+                "differ by datum, for which take inducing(M)"
+            )
 
     def init(self, key: Array, inputs: Any = None) -> dict:
         """The kernel's hyperparameters for each latent, as for the first datum's times, and example times."""

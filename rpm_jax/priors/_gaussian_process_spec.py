@@ -70,13 +70,17 @@ class LearnableGaussianProcess:
         if self.mean != "zero":
             size = 1 if self.mean == "constant" else self.times.shape[0]
             params["mean"] = jnp.zeros((self.num_latents, size), self.times.dtype)
+        own = getattr(self.solver, "init", None)
+        if own is not None and (of_solver := own(self.times)):
+            params["solver"] = of_solver
         return params
 
     def apply(self, params: Any) -> Prior:
         """The process with these parameters."""
         shape = (self.num_latents, self.times.shape[0])
         mean = jnp.broadcast_to(params.get("mean", jnp.zeros((), self.times.dtype)), shape)
-        return as_solver(self.solver).prior(self.kernel, params["kernel"], self.times, mean)
+        own = (params["solver"],) if "solver" in params else ()
+        return as_solver(self.solver).prior(self.kernel, params["kernel"], self.times, mean, *own)
 
     def extended(self, future: Future, inputs: Any = None) -> tuple["LearnableGaussianProcess", Any]:
         """The process at T + h times, which go on with the last step where none are given."""
@@ -86,7 +90,9 @@ class LearnableGaussianProcess:
                 "horizon: mean='free' learns a number at each of the sites of the fit, and has none behind "
                 "the last; take mean='constant' or 'zero'"
             )
-        return dataclasses.replace(self, times=longer_times(self.times, future)), inputs
+        longer = getattr(self.solver, "extended", None)
+        solver = self.solver if longer is None else longer(self.times.shape[0])
+        return dataclasses.replace(self, times=longer_times(self.times, future), solver=solver), inputs
 
     def dynamics(self, params: Any) -> GaussianProcessDynamics:
         """The process a step at a time, over steps of any length.
@@ -134,11 +140,13 @@ def gaussian_process(
         num_latents: K, the number of independent latents per site.
         mean: "zero", or learned: "constant" over time, or "free".
         solver: `solvers.dense()`, O(T³), or `solvers.markov()`, O(T), for kernels that have a Markov form;
-            None: the faster one for this kernel and T, which is shown when the specification is printed.
+            None: the faster of these for this kernel and T, which is shown when the specification is printed.
+            `solvers.inducing(M)`, O(T M²), is a lower bound for any kernel and many sites.
         learnable: Whether the hyperparameters (and the mean) are learned.
 
     Returns:
-        A specification of a `GaussianProcess` or a `MarkovGaussianProcess`, which are the same prior.
+        A specification of a `GaussianProcess`, a `MarkovGaussianProcess` or an `InducingGaussianProcess`,
+        which are the same prior.
 
     Raises:
         TypeError: For times that are neither numbers nor dates, or something that is no kernel.

@@ -136,15 +136,9 @@ def test_distinct_values_change_nothing():
     prepared = own.prepare(data)
     assert prepared.distinct is not None
     new = tuple(view[:3] for view in counts)
-    plain, few = (
-        rpm.diagnostics.bound_gap(rpm.Fitted(own, p, d), new, KEY, num_samples=20) for d in (data, prepared)
-    )
-    np.testing.assert_allclose(few.log_likelihood, plain.log_likelihood, atol=1e-10)
-    exact = [
-        rpm.diagnostics.log_density_ratio(rpm.Fitted(own, p, d), new, method="quadrature")
-        for d in (data, prepared)
-    ]
-    np.testing.assert_allclose(*exact, atol=1e-8)
+    plain, few = (rpm.diagnostics.bound_gap(rpm.Fitted(own, p, d), new) for d in (data, prepared))
+    np.testing.assert_allclose(few.bound, plain.bound, atol=1e-10)
+    np.testing.assert_allclose(few.log_likelihood, plain.log_likelihood, atol=1e-8)
     weights = [
         rpm.generation.predictive_log_weights(rpm.Fitted(own, p, d), new, 0, key=KEY, num_samples=20)
         for d in (data, prepared)

@@ -51,6 +51,7 @@ def start(experiment, output, *arguments, devices=1):
         **os.environ,
         "PYTHONPATH": str(ROOT),
         "JAX_PLATFORMS": "cpu",
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",  # five steps take no time, to compile them does
         "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
     }
     command = [sys.executable, "-m", f"experiments.{experiment}", *arguments, "--output", str(output)]

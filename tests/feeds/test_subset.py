@@ -57,6 +57,7 @@ def test_bound_is_that_of_weighted_data():
     assert new_state != state
 
 
+@pytest.mark.slow  # two long fits; that every step's mixture is unbiased is shown above
 def test_fit():
     """Close to the fit with all data: the median of the last bounds, each with all components."""
     data = rpm.as_data(two_views(0, size=200))
@@ -94,13 +95,13 @@ class Recorded:
 
 
 def test_every_seed_draws_a_subset_of_its_own():
-    """A fit repeats itself."""
+    """The same ones again in another run."""
     drawn = []
     options = {"num_steps": 1, "components": Recorded(random_subset(4), Seen(drawn)), "batch_size": 3}
     keys = jax.random.split(jax.random.key(0), 3)
     data = rpm.as_data(two_views(0, size=SIZE))
-    rpm.fit_seeds(MODEL, data, keys=keys, seeds_at_once=1, **options)
-    rpm.fit(MODEL, data, key=keys[0], **options)
+    for _ in range(2):
+        rpm.fit_seeds(MODEL, data, keys=keys, seeds_at_once=1, **options)
     jax.effects_barrier()
     assert len({tuple(index) for index in drawn[:3]}) == 3
-    assert drawn[3] == drawn[0]
+    assert drawn[3:] == drawn[:3]

@@ -47,21 +47,26 @@ def params():
 def test_formulas(params):
     """Ratio, density, posterior, penalty and bound by their definitions."""
     data = rpm.as_data(VIEWS)
-    prior = MODEL.prior_of(params)
-    natural = jax.jit(lambda params: MODEL.recognise(params, data.all()).natural)(params)
-    ratio = jax.jit(implicit_log_likelihood)(prior, natural)
-    np.testing.assert_allclose(MODEL.log_ratio(params, VIEWS), ratio, rtol=1e-12, atol=1e-14)
+
+    @jax.jit
+    def by_definition(params):
+        prior, natural = MODEL.prior_of(params), MODEL.recognise(params, data.all()).natural
+        mean = (natural.sum(-2) - prior.sites()).mean()
+        return implicit_log_likelihood(prior, natural), mean, moment_penalty(prior, natural)
+
+    ratio, want, penalty = by_definition(params)
+    np.testing.assert_allclose(jax.jit(MODEL.log_ratio)(params, data), ratio, rtol=1e-12, atol=1e-14)
     marginals = log_normal(VIEWS[0][:, 0]) + log_normal(VIEWS[1][:, 0])
-    np.testing.assert_allclose(MODEL.log_density(params, VIEWS), ratio + marginals, rtol=1e-12, atol=1e-14)
+    density = jax.jit(MODEL.log_density)(params, data)
+    np.testing.assert_allclose(density, ratio + marginals, rtol=1e-12, atol=1e-14)
     posterior = rpm.inference.posterior(rpm.Fitted(MODEL, params, VIEWS))
-    want = (natural.sum(-2) - prior.sites()).mean()
     np.testing.assert_allclose(posterior.mean, want, rtol=1e-10)
     model = rpm.ImplicitRPM(PRIOR, FACTORS, integral_weight=2.0, penalty_weight=3.0)
     batch = data.batch(jnp.arange(5))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         integral = rpm.diagnostics.integral(rpm.Fitted(model, params, VIEWS), KEY).value
-    want = ratio[:5] - 2 * (integral - 1) - 3 * moment_penalty(prior, natural)
+    want = ratio[:5] - 2 * (integral - 1) - 3 * penalty
     np.testing.assert_allclose(bound(model, params, batch, data), want, rtol=1e-9)
     plain = rpm.ImplicitRPM(PRIOR, FACTORS, integral_weight=0.0)
     np.testing.assert_allclose(bound(plain, params, batch, data), ratio[:5], rtol=1e-12, atol=1e-14)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.special import log_softmax, logsumexp
 
 from rpm_jax import expfam, normalizers, objectives, priors
 from rpm_jax.expfam import Categorical
@@ -100,23 +101,24 @@ def test_softmax_over_data(discrete):
 def test_view_posteriors_give_the_gradient(discrete):
     """The identity of torchRPM's notebook, for Σ_n log w^n / N and unconstrained logits."""
     prior, factors = static(discrete["prior_logits"]), at_site(discrete["logits"])
-    ratios = objectives.log_ratios(prior, factors, factors)
-    posterior = prior.condition(ratios.sum(-2))
-    views = objectives.view_posteriors(ratios, posterior)
-    weights = jnp.exp(views.log_weights)[..., None]
-    own = factors.probabilities
-    expected = (
-        posterior.sites.probabilities[:, None]
-        - weights * views.posteriors.probabilities
-        + (weights - 1.0) * own
-    ) / len(own)
-    slope = jax.grad(lambda logits: jnp.mean(log_w(logits, discrete["prior_logits"])))(discrete["logits"])
+
+    @jax.jit
+    def answers():
+        ratios = objectives.log_ratios(prior, factors, factors)
+        posterior = prior.condition(ratios.sum(-2))
+        views = objectives.view_posteriors(ratios, posterior)
+        weights = jnp.exp(views.log_weights)[..., None]
+        own = factors.probabilities
+        total = posterior.sites.probabilities[:, None]
+        total = (total - weights * views.posteriors.probabilities + (weights - 1.0) * own) / len(own)
+        slope = jax.grad(lambda logits: jnp.mean(log_w(logits, discrete["prior_logits"])))(discrete["logits"])
+        return total, slope, weights, views.aggregate.logits, posterior.sites.probabilities
+
+    expected, slope, weights, aggregate, posterior = map(np.asarray, answers())
     np.testing.assert_allclose(expected[:, :, 0], slope, atol=1e-12)
-    np.testing.assert_allclose(jnp.exp(views.aggregate.logits).sum(), 1.0, rtol=1e-12)
-    np.testing.assert_allclose(jnp.mean(weights, axis=0), 1.0, rtol=1e-12)
-    np.testing.assert_allclose(
-        views.aggregate.logits[0], jnp.log(jnp.mean(posterior.sites.probabilities[:, 0], axis=0)), atol=1e-12
-    )
+    np.testing.assert_allclose(np.exp(aggregate).sum(), 1.0, rtol=1e-12)
+    np.testing.assert_allclose(np.mean(weights, axis=0), 1.0, rtol=1e-12)
+    np.testing.assert_allclose(aggregate[0], np.log(np.mean(posterior[:, 0], axis=0)), atol=1e-12)
 
 
 def test_torchrpm_local_latents():
@@ -134,14 +136,12 @@ def test_torchrpm_local_latents():
     got = solve(factors, weights)
     np.testing.assert_allclose(got.log_likelihood, data["log_w"], atol=1e-10)
     # Every joint state by enumeration.
-    log_f = jax.nn.log_softmax(data["logits"])
-    log_alpha = jax.nn.log_softmax(data["weight_logits"])
+    log_f = log_softmax(data["logits"], axis=-1)
+    log_alpha = log_softmax(data["weight_logits"], axis=-1)
     joint = log_f + log_alpha[..., None]
-    joint = (
-        joint - jax.nn.logsumexp(joint, axis=0) + jax.nn.log_softmax(data["local_prior_logits"])[..., None]
-    )
+    joint = joint - logsumexp(joint, axis=0) + log_softmax(data["local_prior_logits"], axis=-1)[..., None]
     size, views, local_states, states = joint.shape
-    prior = jax.nn.log_softmax(data["prior_logits"])
+    prior = log_softmax(data["prior_logits"])
     common = np.zeros((size, states))
     of_views = np.zeros((size, views, local_states))
     for z in range(states):

@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.stats
+from scipy.special import log_softmax, logsumexp
 from support import FAMILIES, SCALAR_FAMILIES, random_potentials, rbf
 
 from rpm_jax import expfam, normalizers
@@ -33,11 +35,17 @@ CONTINUOUS = [
 MANY = 10_000
 
 
+@jax.jit
+def shifted(natural):
+    """Factors of all data and views."""
+    return natural + random_potentials(1, natural, (DATA, VIEWS, 1))
+
+
 @functools.cache
 def case(name):
     """A prior, factors, and by brute force log w, the free energy of conjugate q, and KL(F_j‖p)."""
     natural, rule = jax.tree.map(jnp.asarray, SCALAR_FAMILIES[name])
-    factors = natural + random_potentials(1, natural, (DATA, VIEWS, 1))
+    factors = shifted(natural)
 
     @jax.jit
     def brute_force(natural, factors, points, weights):
@@ -121,8 +129,7 @@ def test_divergence_of_unnormalised_mixtures_is_that_of_their_normalised_form():
 def test_quadrature_in_the_plane(name):
     """Many draws meet the integral over two dimensions, and the bound is below."""
     natural = jax.tree.map(jnp.asarray, FAMILIES[name])
-    prior = Static(natural)
-    factors = natural + random_potentials(1, natural, (DATA, VIEWS, 1))
+    prior, factors = Static(natural), shifted(natural)
     result = log_likelihood_quadrature(prior, factors, factors, tolerance=1e-6)
     many, gap, _, _ = sampled(prior, factors, MANY)
     assert len(result.num_points) == 2
@@ -170,11 +177,11 @@ def test_gaussian_process_with_a_single_component():
     assert np.all(np.abs(estimate.log_likelihood) <= 3 * estimate.standard_error)
     # The weights are those of densities of whole trajectories.
     potentials = random_potentials(4, sites, (1, 5), scale=0.3)
-    posterior = prior.condition(potentials)
-    z = posterior.sample(KEY, (6,))
+    posterior, z = jax.jit(lambda given: (q := prior.condition(given), q.sample(KEY, (6,))))(potentials)
+    z = np.asarray(z)[:, 0, :, 0]
 
     def log_density(mean, covariance):
-        return jax.scipy.stats.multivariate_normal.logpdf(z[:, 0, :, 0], mean, covariance)
+        return scipy.stats.multivariate_normal.logpdf(z, mean, covariance)
 
     expected = log_density(prior.mean[0], prior.covariance[0])
     expected -= log_density(posterior.joint_mean[0, 0], posterior.joint_covariance[0, 0])
@@ -188,11 +195,11 @@ def test_discrete_sites_agree_with_the_exact_likelihood():
     factors = sites + random_potentials(5, sites, (DATA, VIEWS, 4))
     draw = jax.jit(functools.partial(log_importance_weights, num_samples=4000))
     estimate = estimate_log_likelihood(draw(prior, factors, factors, KEY))
-    exact = exact_log_likelihood(prior, factors, factors)
+    exact = jax.jit(exact_log_likelihood)(prior, factors, factors)
     assert np.all(np.abs(estimate.log_likelihood - exact) <= 3.5 * estimate.standard_error)
-    divergence = mixture_divergence(prior, factors, KEY)
-    mixture = jax.nn.logsumexp(jax.nn.log_softmax(factors.logits), axis=0) - np.log(DATA)
-    expected = jnp.sum(jnp.exp(mixture) * (mixture - jax.nn.log_softmax(sites.logits)), axis=-1)
+    divergence = jax.jit(mixture_divergence)(prior, factors, KEY)
+    mixture = logsumexp(log_softmax(factors.logits, axis=-1), axis=0) - np.log(DATA)
+    expected = np.sum(np.exp(mixture) * (mixture - log_softmax(sites.logits, axis=-1)), axis=-1)
     np.testing.assert_allclose(divergence.divergence, expected, atol=1e-12)
     assert np.all(divergence.standard_error == 0)
 

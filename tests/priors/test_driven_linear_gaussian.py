@@ -34,10 +34,30 @@ KINDS = [
 
 def moved(spec, inputs):
     """Parameters away from their start, but for the examples."""
-    params = spec.init(KEY, jnp.asarray(inputs))
+    params = jax.jit(spec.init)(KEY, jnp.asarray(inputs))
     rng = np.random.default_rng(1)
     learned = {name: value for name, value in params.items() if name != "statistics"}
     return params | jax.tree.map(lambda x: x + 0.2 * rng.normal(size=x.shape), learned)
+
+
+@jax.jit
+def questions(spec, params, inputs, potentials):
+    return spec.apply(params, inputs).condition(potentials), spec.reference(params)
+
+
+@jax.jit
+def of_one_chain(moments, transition, bias, potentials):
+    """Its posterior and marginal moments."""
+    chain = priors.LinearGaussian(
+        moments["initial_mean"],
+        moments["initial_covariance"],
+        transition,
+        bias,
+        moments["noise_covariance"],
+        num_sites=STEPS,
+    )
+    sites = chain.sites()
+    return chain.condition(potentials), sites.mean(), sites.covariance()
 
 
 @pytest.mark.parametrize(("matrix", "bias", "mapping", "inputs"), KINDS)
@@ -45,46 +65,38 @@ def test_each_datum_has_the_chain_of_its_inputs(matrix, bias, mapping, inputs):
     """Marginals and log-normalisers by matrices of one datum at a time, and the mixture's moments."""
     spec = priors.driven_linear_gaussian(BASE, mapping, matrix=matrix, bias=bias)
     params = moved(spec, inputs)
-    prior = spec.apply(params, jnp.asarray(inputs))
-    moments = BASE.moments(params["base"])
+    moments = jax.jit(BASE.moments)(params["base"])
     if mapping is TABLE:
-        outputs = params["map"][inputs.reshape(6, STEPS)]
+        outputs = np.asarray(params["map"])[inputs.reshape(6, STEPS)]
     else:
         steps = inputs[:, :-1].reshape(-1, 2)
         shown = (inputs - steps.mean(0)) / steps.std(0)
         number = 2 * (bias == "driven") + 4 * (matrix != "constant")
-        outputs = mapping.with_outputs(number).apply(params["map"], shown.reshape(-1, 2))
-        outputs = outputs.reshape(6, STEPS, number)
+        outputs = jax.jit(mapping.with_outputs(number).apply)(params["map"], shown.reshape(-1, 2))
+        outputs = np.asarray(outputs).reshape(6, STEPS, number)
     means, covariances = [], []
     rng = np.random.default_rng(2)
     linear, root = rng.normal(size=(6, STEPS, 2)), rng.normal(size=(6, STEPS, 2, 2))
     potentials = Gaussian(linear, -0.5 * root @ np.swapaxes(root, -1, -2))
-    posterior = prior.condition(potentials)
+    posterior, reference = questions(spec, params, jnp.asarray(inputs), potentials)
     for n in range(6):
         steps = []
         for t in range(STEPS - 1):
-            a, b = moments["transition"], moments["bias"]
+            a, b = np.asarray(moments["transition"]), np.asarray(moments["bias"])
             if matrix != "constant":
                 change = outputs[n, t, :4].reshape(2, 2)
-                a = a + change if matrix == "additive" else a @ (jnp.eye(2) + change)
+                a = a + change if matrix == "additive" else a @ (np.eye(2) + change)
             steps.append((a, b + outputs[n, t, -2:] if bias == "driven" else b))
-        single = priors.LinearGaussian(
-            moments["initial_mean"],
-            moments["initial_covariance"],
-            jnp.stack([a for a, _ in steps]),
-            jnp.stack([b for _, b in steps]),
-            moments["noise_covariance"],
-            num_sites=STEPS,
-        )
-        alone = single.condition(potentials[n])
+        transition, biases = (np.stack(part) for part in zip(*steps, strict=True))
+        own = Gaussian(potentials.eta1[n], potentials.eta2[n])
+        alone, mean, covariance = of_one_chain(moments, transition, biases, own)
         np.testing.assert_allclose(posterior.log_normalizer[n], alone.log_normalizer, rtol=1e-10)
         np.testing.assert_allclose(posterior.covariance[n], alone.covariance, rtol=1e-9, atol=1e-12)
-        means.append(single.sites().mean())
-        covariances.append(single.sites().covariance())
+        means.append(mean)
+        covariances.append(covariance)
     means, covariances = np.array(means), np.array(covariances)
     second = covariances + means[..., :, None] * means[..., None, :]
     expected = second.mean(0) - means.mean(0)[..., :, None] * means.mean(0)[..., None, :]
-    reference = spec.reference(params)
     np.testing.assert_allclose(reference.mean(), means.mean(0), rtol=1e-9, atol=1e-12)
     np.testing.assert_allclose(reference.covariance(), expected, rtol=1e-8, atol=1e-12)
 

@@ -7,9 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from support import bound, init
 
 import rpm_jax as rpm
 from rpm_jax import priors
+from rpm_jax._jit import jit
 from rpm_jax.expfam import DiagonalGaussian
 from rpm_jax.priors import kernels, solvers
 
@@ -25,6 +27,15 @@ def spec_of(solver, **options):
     return priors.gaussian_process(num_sites=SITES, kernel=KERNEL, num_latents=2, solver=solver, **options)
 
 
+@jit
+def questions(spec, params, times, given, key):
+    """What a process over these times, or over its own, says; the Python of it is the same for all."""
+    prior = spec.apply(params) if times is None else spec.apply(params, times)
+    posterior = prior.condition(given)
+    answers = posterior.log_normalizer, posterior.mean, posterior.standard_deviation
+    return answers, prior.sites(), posterior.sample(key, (2,))
+
+
 @BOTH
 def test_each_datum_has_the_process_of_its_times(solver):
     spec = spec_of(solver, mean="constant")
@@ -32,18 +43,18 @@ def test_each_datum_has_the_process_of_its_times(solver):
     params["mean"] += np.array([[0.3], [-0.2]])
     shape = (SIZE, SITES, 2)
     given = DiagonalGaussian(RNG.normal(size=shape), -0.5 * RNG.gamma(1.0, size=shape))
-    prior = spec.apply(params, jnp.asarray(TIMES))
-    posterior = prior.condition(given)
-    draws = posterior.sample(KEY, (2,))
+    (log_normalizer, mean, deviation), _, draws = questions(spec, params, jnp.asarray(TIMES), given, KEY)
     assert draws.shape == (2, *shape)
+    reference = spec.reference(params)
     for n in range(SIZE):
         own = priors.gaussian_process(TIMES[n], KERNEL, num_latents=2, mean="constant", solver=solver)
-        alone = own.apply({"kernel": params["kernel"], "mean": params["mean"]})
-        expected = alone.condition(given[n])
-        np.testing.assert_allclose(posterior.log_normalizer[n], expected.log_normalizer, rtol=1e-10)
-        np.testing.assert_allclose(posterior.mean[n], expected.mean, rtol=0, atol=1e-11)
-        np.testing.assert_allclose(posterior.standard_deviation[n], expected.standard_deviation, rtol=1e-10)
-        chex.assert_trees_all_close(spec.reference(params), alone.sites(), rtol=1e-12)
+        expected, sites, _ = questions(
+            own, {"kernel": params["kernel"], "mean": params["mean"]}, None, given[n], KEY
+        )
+        np.testing.assert_allclose(log_normalizer[n], expected[0], rtol=1e-10)
+        np.testing.assert_allclose(mean[n], expected[1], rtol=0, atol=1e-11)
+        np.testing.assert_allclose(deviation[n], expected[2], rtol=1e-10)
+        chex.assert_trees_all_close(reference, sites, rtol=1e-12)
 
 
 def data_of(size, times, sites=SITES):
@@ -61,10 +72,10 @@ def test_the_same_times_for_all_are_inputs_like_any(solver):
     with_inputs = rpm.RPM(spec_of(solver), network)
     plain = rpm.RPM(priors.gaussian_process(TIMES[0], KERNEL, num_latents=2, solver=solver), network)
     data, bare = rpm.as_data(views, inputs=same), rpm.as_data(views)
-    params = with_inputs.init(KEY, data)
+    params = init(with_inputs, KEY, data)
     own = params | {"prior": {"kernel": params["prior"]["kernel"]}}
-    got = rpm.bound(with_inputs, params, data.all(), data)
-    np.testing.assert_allclose(got, rpm.bound(plain, own, bare.all(), bare), rtol=1e-10)
+    got = bound(with_inputs, params, data.all(), data)
+    np.testing.assert_allclose(got, bound(plain, own, bare.all(), bare), rtol=1e-10)
 
 
 def test_fits_and_padded_sites():

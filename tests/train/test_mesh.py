@@ -31,7 +31,7 @@ MORE = (
 def differences(*names):
     result = subprocess.run(
         [sys.executable, PROGRAM, *names],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": str(ROOT), "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"},
         capture_output=True,
         text=True,
         timeout=900,

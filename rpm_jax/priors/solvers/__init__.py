@@ -1,14 +1,17 @@
-"""How Gaussian processes are computed: with dense covariances, or as Markov chains of a few states.
+"""How Gaussian processes are computed: with dense covariances, as Markov chains, or by inducing locations.
 
     priors.gaussian_process(times, kernels.Matern(1.5))                              # the faster one
     priors.gaussian_process(times, kernels.Matern(1.5), solver=solvers.markov())
 
-Both are the same prior. A solver is any object with the members of `Solver`.
+    priors.gaussian_process(locations, kernels.RBF(), solver=solvers.inducing(50))   # a bound, many sites
+
+All are the same prior. A solver is any object with the members of `Solver`.
 """
 
 from rpm_jax.priors.solvers._base import Solver
 from rpm_jax.priors.solvers._choice import as_solver, default
 from rpm_jax.priors.solvers._dense import Dense, dense
+from rpm_jax.priors.solvers._inducing import Inducing, inducing
 from rpm_jax.priors.solvers._markov import Markov, markov
 
-__all__ = ["Dense", "Markov", "Solver", "as_solver", "default", "dense", "markov"]
+__all__ = ["Dense", "Inducing", "Markov", "Solver", "as_solver", "default", "dense", "inducing", "markov"]

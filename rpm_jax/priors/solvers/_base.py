@@ -12,6 +12,10 @@ from rpm_jax.priors.kernels import Kernel
 class Solver(Protocol):
     """How a Gaussian process with a kernel is computed.
 
+    A solver that has parameters of its own has `init(times)`, which returns them, a dictionary that is empty
+    where nothing is learned, and takes them as the last argument of `prior`; one that chooses among the sites
+    has `extended(num_sites)`, itself for processes that go on behind these.
+
     Attributes:
         has_states: Optional, False where absent. Whether by the kernel's Markov form, so that processes may
             be taken a step at a time.

@@ -21,8 +21,8 @@ def matern52(spacing):
     return np.exp(-rate * spacing) * step, invariant
 
 
-def evaluate(spacing, dtype, parallel):
-    """Log-normaliser, KL(q‖p), moments, and the gradient of the log-normaliser; 30 % missing."""
+def evaluate(spacing, dtype, parallel, gradient):
+    """Log-normaliser, KL(q‖p), moments, and if asked for the log-normaliser's gradient; 30 % missing."""
     transition, invariant = matern52(spacing)
     noise = invariant - transition @ invariant @ transition.T
     rng = np.random.default_rng(0)
@@ -36,24 +36,32 @@ def evaluate(spacing, dtype, parallel):
         smoothed = chains.smooth(chain, linear[:, None], weight[:, None, None], emission, parallel=parallel)
         return smoothed.log_normalizer, smoothed
 
-    (log_normalizer, smoothed), gradient = jax.jit(jax.value_and_grad(value, (0, 1), has_aux=True))(
-        linear, weight
-    )
+    function = jax.value_and_grad(value, (0, 1), has_aux=True) if gradient else lambda *a: (value(*a), ())
+    (log_normalizer, smoothed), slopes = jax.jit(function)(linear, weight)
     mean, variance = smoothed.mean[:, 0], smoothed.covariance[:, 0, 0]
     per_site = linear * mean - 0.5 * weight * (mean**2 + variance) - smoothed.log_normalizers
-    return log_normalizer, jnp.sum(per_site), mean, variance, gradient
+    return log_normalizer, jnp.sum(per_site), mean, variance, slopes
 
 
-@pytest.mark.parametrize("spacing", [pytest.param(0.05, marks=pytest.mark.slow), 0.01])
-def test_long_smooth_sequences(spacing):
-    """Within 10⁻³ nats for 1000 steps, by both forms."""
-    expected = evaluate(spacing, jnp.float64, parallel=False)
-    for parallel in (False, True):
-        got = evaluate(spacing, jnp.float32, parallel)
-        assert got[0].dtype == jnp.float32
-        assert abs(got[0] - expected[0]) < 1e-3 * LENGTH / 1000
-        assert abs(got[1] - expected[1]) < 2e-4 * LENGTH / 1000
-        np.testing.assert_allclose(got[2], expected[2], atol=5e-6)
-        np.testing.assert_allclose(got[3], expected[3], rtol=2e-5)
-        for x, y in zip(got[4], expected[4], strict=True):
-            np.testing.assert_allclose(x, y, atol=5e-6)
+@pytest.mark.parametrize(
+    ("spacing", "parallel", "gradient"),
+    [
+        (0.01, False, True),
+        (0.01, True, False),
+        # Long to compile; by the other form both are in the default run.
+        pytest.param(0.01, True, True, marks=pytest.mark.slow),
+        pytest.param(0.05, False, True, marks=pytest.mark.slow),
+        pytest.param(0.05, True, True, marks=pytest.mark.slow),
+    ],
+)
+def test_long_smooth_sequences(spacing, parallel, gradient):
+    """Within 10⁻³ nats for 1000 steps."""
+    expected = evaluate(spacing, jnp.float64, False, gradient)
+    got = evaluate(spacing, jnp.float32, parallel, gradient)
+    assert got[0].dtype == jnp.float32
+    assert abs(got[0] - expected[0]) < 1e-3 * LENGTH / 1000
+    assert abs(got[1] - expected[1]) < 2e-4 * LENGTH / 1000
+    np.testing.assert_allclose(got[2], expected[2], atol=5e-6)
+    np.testing.assert_allclose(got[3], expected[3], rtol=2e-5)
+    for x, y in zip(got[4], expected[4], strict=True):
+        np.testing.assert_allclose(x, y, atol=5e-6)
