@@ -1,10 +1,12 @@
 """Forecasts of held-out sequences, beside persistence and an autoregression, and how often intervals hold."""
 
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 import rpm_jax as rpm
+from rpm_jax import plots
 
 LEVEL = 0.95
 
@@ -16,7 +18,7 @@ class Forecasts(NamedTuple):
         mean: Shape (n, H, D).
         deviation: Standard deviations, shape (n, H, D).
         truth: What came, shape (n, H, D).
-        observed: The true states until then, shape (n, T, D).
+        observed: What is known of the states until then, their posterior means, shape (n, T, D).
     """
 
     mean: np.ndarray
@@ -70,3 +72,32 @@ def words(scores: dict[str, Any]) -> str:
         f"forecast errors at 1, {len(own)} steps {own[0]:.3f}, {own[-1]:.3f} (persistence {last[0]:.3f}, "
         f"{last[-1]:.3f}), {LEVEL:.0%} intervals hold {scores['coverage']:.3f} of the time"
     )
+
+
+def figures(
+    forecasts: Forecasts, scores: dict[str, Any], times: np.ndarray, names: Sequence[str]
+) -> dict[str, Callable[[], Any]]:
+    """File names, and functions that draw the forecast of the first sequence, and errors by horizon.
+
+    Args:
+        forecasts: What is drawn.
+        scores: Its scores.
+        times: Of the T + H steps.
+        names: Of the D states.
+    """
+    size = forecasts.observed.shape[1]
+    ways = ("forecast", "persistence", "autoregression")
+    return {
+        "forecast.png": lambda: plots.forecast_fan(
+            times[:size],
+            forecasts.observed[0],
+            times[size:],
+            forecasts.mean[0],
+            forecasts.deviation[0],
+            truth=forecasts.truth[0],
+            names=names,
+        ),
+        "errors.png": lambda: plots.error_by_horizon(
+            {way: scores[f"error_{way}"] for way in ways}, label="squared error / variance"
+        ),
+    }

@@ -20,7 +20,7 @@ FILMS = defaults_of(rpm.datasets.pendulum)
 class Data:
     """Films of a pendulum, and of something else that moves."""
 
-    num_sequences: int = option(600, "N, films to fit.", alias="-N", least=2)
+    num_sequences: int = option(1200, "N, films to fit.", alias="-N", least=2)
     num_held_out: int = option(100, "Films that are held out.", least=2)
     num_frames: int = option(30, "Frames of a film.", least=4)
     num_views: int = option(2, "J, cameras, each with a distractor of its own.", alias="-J", least=1)
@@ -33,6 +33,9 @@ class Data:
         FILMS["distractor_speed"], "How far they walk, in half images by the root of a second."
     )
     noise: float = option(FILMS["noise"], "Standard deviation of a pixel's noise.")
+    forecast: int = option(
+        20, "H, sites behind the last one that are forecast of held-out films, 0 for none.", least=0
+    )
     data_seed: int = vocabulary.data_seed("the films")
 
 
@@ -60,7 +63,7 @@ class Model:
 class Training(vocabulary.Training):
     """How it is fitted."""
 
-    num_steps: int = vocabulary.num_steps(800)
+    num_steps: int = vocabulary.num_steps(1200)
     batch_size: int | None = vocabulary.batch_size("Films", f"{BATCH_SIZE}, or all of fewer")
     learning_rate: float = option(LEARNING_RATE, "Peak learning rate of the networks.", positive=True)
     prior_learning_rate: float = option(LEARNING_RATE, "Peak learning rate of the chain.", positive=True)

@@ -149,14 +149,17 @@ def run(options: Options, data: Sequences, files: Files) -> _run.Results:
         metrics["gain_of_inputs"] = metrics["driven"]["bound_heldout"] - metrics["undriven"]["bound_heldout"]
     chosen = {kind: recovered[kind][found.chosen] for kind, found in runs.items()}
     arrays = all_arrays(data, chosen, runs)
-    forecasts = {}
-    if options.data.forecast:
-        forecasts = {kind: forecast(options, found.best, data, kind) for kind, found in runs.items()}
-    for kind, each in forecasts.items():
+    drawn = figures(arrays, runs)
+    times = np.arange(1, 1 + data.longer.states.shape[1])
+    names = [f"state {d + 1}" for d in range(data.longer.states.shape[2])]
+    for kind, found in runs.items() if options.data.forecast else ():
+        each = forecast(options, found.best, data, kind)
         metrics[kind]["forecast"] = each.scores(np.asarray(data.train.states))
         arrays |= {f"{name}_{kind}": values for name, values in each.arrays().items()}
+        made = _forecasts.figures(each, metrics[kind]["forecast"], times, names)
+        drawn |= {with_kind(name, kind, runs): draw for name, draw in made.items()}
     note = f"of {options.training.seeds} seeds the best by bound"
-    return _run.Results(metrics, arrays, figures(arrays, runs, metrics), summary(metrics, runs), note)
+    return _run.Results(metrics, arrays, drawn, summary(metrics, runs), note)
 
 
 def recover(fitted: rpm.train.Fit, data: Sequences, kind: str) -> Recovered:
@@ -186,16 +189,16 @@ def forecast(options: Options, fitted: rpm.train.Fit, data: Sequences, kind: str
     inputs = None
     if kind == "driven":
         inputs = data.longer.inputs[:, steps - 1 : steps + horizon - 1]  # the first leads to step T + 1
-    found = fitted.forecast(horizon, as_data(data.held_out, kind), inputs=inputs)
+    held_out = as_data(data.held_out, kind)
+    found, known = fitted.forecast(horizon, held_out, inputs=inputs), fitted.infer(held_out)
     aligned = rpm.metrics.align_latent(data.train.states, fitted.posterior().mean)
-    slope = np.asarray(aligned.slope)
+    slope, intercept = np.asarray(aligned.slope), np.asarray(aligned.intercept)
     variance = np.einsum("kd,nhkl,ld->nhd", slope, np.asarray(found.covariance), slope)
-    states = np.asarray(data.longer.states)
     return Forecasts(
-        np.asarray(found.mean) @ slope + np.asarray(aligned.intercept),
+        np.asarray(found.mean) @ slope + intercept,
         np.sqrt(variance),
-        states[:, steps:],
-        states[:, :steps],
+        np.asarray(data.longer.states)[:, steps:],
+        np.asarray(known.mean) @ slope + intercept,
     )
 
 
@@ -259,57 +262,33 @@ def all_arrays(data: Sequences, chosen: dict[str, Recovered], runs: dict[str, Ru
     return {name: np.asarray(value) for name, value in arrays.items()}
 
 
-def figures(
-    arrays: dict[str, np.ndarray], runs: dict[str, Runs], metrics: dict[str, Any]
-) -> dict[str, Callable[[], Any]]:
+def figures(arrays: dict[str, np.ndarray], runs: dict[str, Runs]) -> dict[str, Callable[[], Any]]:
     """File names, and functions that draw."""
     found = {TITLES[kind]: arrays[f"eigenvalues_{kind}"] for kind in runs}
     drawn: dict[str, Callable[[], Any]] = {
         "eigenvalues.png": lambda: plots.eigenvalues(arrays["eigenvalues"], found)
     }
     for kind, each in runs.items():
-        suffix = f"_{kind}" if len(runs) > 1 else ""
         drawn |= {
-            f"states{suffix}.png": functools.partial(
+            with_kind("states.png", kind, runs): functools.partial(
                 plots.states_over_time,
                 arrays["states_heldout"],
                 arrays[f"mean_heldout_{kind}"],
                 arrays[f"deviation_heldout_{kind}"],
             ),
-            f"bound{suffix}.png": functools.partial(
+            with_kind("bound.png", kind, runs): functools.partial(
                 plots.learning_curves,
                 arrays[f"bound_train_{kind}"],
                 each.chosen,
                 label="bound (nats per sequence)",
             ),
         }
-    for kind in (kind for kind in runs if "forecast" in metrics[kind]):
-        suffix = f"_{kind}" if len(runs) > 1 else ""
-        drawn |= forecast_figures(arrays, metrics[kind]["forecast"], kind, suffix)
     return drawn
 
 
-def forecast_figures(
-    arrays: dict[str, np.ndarray], scores: dict[str, Any], kind: str, suffix: str
-) -> dict[str, Callable[[], Any]]:
-    """The forecast of the first held-out sequence, and errors by horizon."""
-    past, mean = arrays["states_heldout"][0], arrays[f"forecast_mean_{kind}"][0]
-    steps = np.arange(1, 1 + len(past) + len(mean))
-    return {
-        f"forecast{suffix}.png": lambda: plots.forecast_fan(
-            steps[: len(past)],
-            past,
-            steps[len(past) :],
-            mean,
-            arrays[f"forecast_deviation_{kind}"][0],
-            truth=arrays[f"forecast_truth_{kind}"][0],
-            names=[f"state {d + 1}" for d in range(past.shape[-1])],
-        ),
-        f"errors{suffix}.png": lambda: plots.error_by_horizon(
-            {name: scores[f"error_{name}"] for name in ("forecast", "persistence", "autoregression")},
-            label="squared error / variance",
-        ),
-    }
+def with_kind(name: str, kind: str, runs: dict[str, Runs]) -> str:
+    """The name of a file of one kind of model, where there are two."""
+    return name.replace(".", f"_{kind}.") if len(runs) > 1 else name
 
 
 EXPERIMENT = _run.Experiment("linear_system", Options, check, load, run)

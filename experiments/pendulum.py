@@ -15,23 +15,43 @@ bound on the training films.
 import functools
 import sys
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 import rpm_jax as rpm
-from experiments import _fits, _run
+from experiments import _fits, _forecasts, _run
 from experiments._fits import Runs
+from experiments._forecasts import Forecasts
 from experiments._output import Files
 from experiments._pendulum_autoencoder import codes, with_neighbours
 from experiments._pendulum_options import BATCH_SIZE, Options, check
-from experiments._pendulum_scores import kernel_ridge_r2
+from experiments._pendulum_scores import r2, state_regression
 from experiments._spectra import eigenvalues
 from rpm_jax import plots
 from rpm_jax.datasets import Pendulum
 
-Pair: TypeAlias = tuple[Pendulum, Pendulum]
-"""Films to fit, and held-out ones."""
+
+class Films(NamedTuple):
+    """Films to fit and others.
+
+    Attributes:
+        train: To fit.
+        held_out: Others of as many frames.
+        longer: The held-out ones with the frames behind, which are to be forecast.
+    """
+
+    train: Pendulum
+    held_out: Pendulum
+    longer: Pendulum
+
+
+NUM_DRAWS = 100
+"""Of the latents of a forecast."""
+
+NUM_DRAWN = 3
+"""Held-out films whose states are drawn."""
 
 TARGETS = ("sin", "cos", "velocity")
 TITLES = ("sin θ", "cos θ", "angular velocity (1/s)")
@@ -42,23 +62,36 @@ class Recovered(NamedTuple):
 
     Attributes:
         mean: Posterior means of both, each of shape (N, T, K).
-        covariance: Of the held-out ones, shape (N, T, K, K).
+        draws: Of some held-out ones, shape (S, n, T, K).
         eigenvalues: Of the transition, shape (K,).
     """
 
     mean: tuple[np.ndarray, np.ndarray]
-    covariance: np.ndarray
+    draws: np.ndarray
     eigenvalues: np.ndarray
 
 
 # Data, model, fit.
 
 
-def load(options: Options) -> Pair:
-    """Films to fit, and held-out ones."""
+def load(options: Options) -> Films:
+    """Films to fit, and held-out ones, of which the end is only to be forecast."""
     data = options.data
-    renamed = {"num_steps": "num_frames"}
-    return _fits.draw(rpm.datasets.pendulum, data, "num_sequences", data.num_held_out, renamed=renamed)
+    train, longer = _fits.draw(
+        rpm.datasets.pendulum,
+        data,
+        "num_sequences",
+        data.num_held_out,
+        num_steps=data.num_frames + data.forecast * options.model.frames,
+    )
+    return Films(first_frames(train, data.num_frames), first_frames(longer, data.num_frames), longer)
+
+
+def first_frames(films: Pendulum, number: int) -> Pendulum:
+    """The beginning of all films."""
+    fields = ("views", "angle", "velocity", "torque", "distractors")
+    parts = jax.tree.map(lambda array: array[:, :number], {name: getattr(films, name) for name in fields})
+    return films._replace(**parts, times=films.times[:number])
 
 
 def together(values: Any, frames: int) -> np.ndarray:
@@ -102,7 +135,7 @@ def build_model(options: Options) -> rpm.RPM:
     return rpm.RPM(prior, rpm.factors.shared(build_network(options), precision="shared"))
 
 
-def fit_all(options: Options, data: Pair, files: Files) -> Runs:
+def fit_all(options: Options, data: Films, files: Files) -> Runs:
     """A fit from each seed."""
     settings = _fits.arguments(options, options.data.num_sequences, default_batch=BATCH_SIZE)
     return _fits.fit_seeds(build_model(options), as_data(options, data[0]), options, files, **settings)
@@ -111,7 +144,7 @@ def fit_all(options: Options, data: Pair, files: Files) -> Runs:
 # Results.
 
 
-def run(options: Options, data: Pair, files: Files) -> _run.Results:
+def run(options: Options, data: Films, files: Files) -> _run.Results:
     """Fit, choose a run by its bound, score it by the true states; the autoencoder beside it."""
     runs = fit_all(options, data, files)
     recovered = [recover(options, each, data) for each in runs.fits]
@@ -127,41 +160,73 @@ def run(options: Options, data: Pair, files: Files) -> _run.Results:
         coded = compare(options, data)
         metrics["autoencoder"] = score(options, data, coded)
         arrays |= {"codes": coded[0], "codes_heldout": coded[1]}
-    note = f"seed {runs.chosen} of {len(runs.fits)} by bound"
     drawn = figures(options, data, arrays, recovered[runs.chosen], runs.chosen)
+    if options.data.forecast:
+        found = forecast(options, runs.best, data)
+        metrics["forecast"] = found.scores(arrays["states"])
+        arrays |= found.arrays()
+        times = together(data.longer.times[None], options.model.frames)[0].mean(-1)
+        drawn |= _forecasts.figures(found, metrics["forecast"], times, TITLES)
+    note = f"seed {runs.chosen} of {len(runs.fits)} by bound"
     return _run.Results(metrics, arrays, drawn, summary(metrics), note)
 
 
-def recover(options: Options, fitted: rpm.train.Fit, data: Pair) -> Recovered:
+def recover(options: Options, fitted: rpm.train.Fit, data: Films) -> Recovered:
     """What the model says about the films to fit and the held-out ones."""
     posteriors: list[Any] = [fitted.posterior(), fitted.infer(as_data(options, data[1]))]
     transition = np.asarray(fitted.prior.transition)
     return Recovered(
         (np.asarray(posteriors[0].mean), np.asarray(posteriors[1].mean)),
-        np.asarray(posteriors[1].covariance),
+        np.asarray(posteriors[1].sample(jax.random.key(0), (NUM_DRAWS,)))[:, :NUM_DRAWN],
         eigenvalues(transition),
     )
 
 
-def score(options: Options, data: Pair, latents: tuple[np.ndarray, np.ndarray]) -> dict[str, float]:
+def score(options: Options, data: Films, latents: tuple[np.ndarray, np.ndarray]) -> dict[str, float]:
     """R² of the held-out states, and of the first camera's distractor, which is to be ignored."""
-    frames = options.model.frames
-    states = np.concatenate([states_of(options, part) for part in data])
-    fraction = len(latents[0]) / len(states)
-    found = kernel_ridge_r2(states, np.concatenate(latents), fraction)
+    states = [states_of(options, part) for part in data[:2]]
+    found = r2(states[1], state_regression(latents[0], states[0])(latents[1]))
     scores = {f"r2_{name}": float(value) for name, value in zip(TARGETS, found, strict=True)}
     if options.data.distractor > 0:
-        paths = [together(part.distractors[:, :, 0], frames).mean(2) for part in data]
-        ignored = kernel_ridge_r2(np.concatenate(paths), np.concatenate(latents), fraction)
-        scores["r2_distractor"] = float(ignored.mean())
+        frames = options.model.frames
+        paths = [together(part.distractors[:, :, 0], frames).mean(2) for part in data[:2]]
+        scores["r2_distractor"] = float(
+            r2(paths[1], state_regression(latents[0], paths[0])(latents[1])).mean()
+        )
     return scores
 
 
-def compare(options: Options, data: Pair) -> tuple[np.ndarray, np.ndarray]:
+def forecast(options: Options, fitted: rpm.train.Fit, data: Films) -> Forecasts:
+    """States of the held-out films behind their end, with the torque to come known.
+
+    Draws of the latents become states by the regression on the training films, whose own error is added to
+    their spread. What persistence goes on from is what the model makes of the last site.
+    """
+    frames, horizon = options.model.frames, options.data.forecast
+    num_sites = options.data.num_frames // frames
+    inputs = None
+    if options.model.inputs:
+        torque = together(data.longer.torque, frames)
+        inputs = torque[
+            :, num_sites - 1 : num_sites + horizon - 1
+        ]  # the first leads to the first site to come
+    train = np.asarray(fitted.posterior().mean)
+    states = states_of(options, data.train)
+    predict = state_regression(train, states)
+    own = (states - predict(train)).reshape(-1, states.shape[-1]).var(0)
+    found = fitted.forecast(horizon, as_data(options, data.held_out), inputs=inputs)
+    draws = predict(np.asarray(found.sample(jax.random.key(options.training.model_seed), (NUM_DRAWS,))))
+    known = predict(np.asarray(fitted.infer(as_data(options, data.held_out)).mean))
+    truth = states_of(options, data.longer)[:, num_sites:]
+    return Forecasts(draws.mean(0), np.sqrt(draws.var(0) + own), truth, known)
+
+
+def compare(options: Options, data: Films) -> tuple[np.ndarray, np.ndarray]:
     """Codes of the autoencoder, which sees what both factors of a site see, and as often; with neighbours."""
     training, wanted = options.training, options.model
     parts = [
-        np.concatenate([np.asarray(view) for view in as_data(options, part).views], axis=-1) for part in data
+        np.concatenate([np.asarray(view) for view in as_data(options, part).views], axis=-1)
+        for part in data[:2]
     ]
     batch = training.batch_size or min(BATCH_SIZE, options.data.num_sequences)
     found = codes(
@@ -187,12 +252,14 @@ def summary(metrics: dict[str, Any]) -> str:
     text = f"R² {words(own)}"
     if "autoencoder" in metrics:
         text += f"; autoencoder {words(metrics['autoencoder'])}"
+    if "forecast" in metrics:
+        text += f"; {_forecasts.words(metrics['forecast'])}"
     return f"{text}; bound {metrics['bound_train']:.2f}, held-out {metrics['bound_heldout']:.2f}"
 
 
-def all_arrays(options: Options, data: Pair, found: Recovered, runs: Runs) -> dict[str, np.ndarray]:
+def all_arrays(options: Options, data: Films, found: Recovered, runs: Runs) -> dict[str, np.ndarray]:
     """All that figures are made of; the bounds of all seeds, the rest of the chosen one."""
-    train, held_out = data
+    train, held_out, _ = data
     arrays = {
         "states": states_of(options, train),
         "states_heldout": states_of(options, held_out),
@@ -206,16 +273,15 @@ def all_arrays(options: Options, data: Pair, found: Recovered, runs: Runs) -> di
 
 
 def figures(
-    options: Options, data: Pair, arrays: dict[str, np.ndarray], found: Recovered, chosen: int
+    options: Options, data: Films, arrays: dict[str, np.ndarray], found: Recovered, chosen: int
 ) -> dict[str, Callable[[], Any]]:
-    """File names, and functions that draw; states are linear images of the latents here."""
-    aligned = rpm.metrics.align_latent(arrays["states"], found.mean[0])
-    slope = np.asarray(aligned.slope)
-    mean = found.mean[1] @ slope + np.asarray(aligned.intercept)
-    deviation = np.sqrt(np.einsum("kd,ntkl,ld->ntd", slope, found.covariance, slope))
+    """File names, and functions that draw; states are regressed on draws of the latents."""
+    predict = state_regression(found.mean[0], arrays["states"])
+    draws = predict(found.draws)
+    mean, deviation = draws.mean(0), draws.std(0)
     return {
         "states.png": lambda: plots.states_over_time(
-            arrays["states_heldout"],
+            arrays["states_heldout"][: len(mean)],
             mean,
             deviation,
             TITLES,

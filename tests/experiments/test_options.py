@@ -108,7 +108,7 @@ REFUSED = {
         ("--num-frames 5", "--num-frames must be a multiple of --frames 2, at least twice it, got 5"),
         ("--frames 30", "--num-frames must be a multiple of --frames 30, at least twice it, got 30"),
         ("--torque -1", "--torque must be finite and at least 0, got -1.0"),
-        ("--batch-size 601", "--batch-size must be at most --num-sequences 600, got 601"),
+        ("--batch-size 1201", "--batch-size must be at most --num-sequences 1200, got 1201"),
         ("--learning-rate 0", "--learning-rate must be a positive number, got 0.0"),
     ],
     "texture_lda": [

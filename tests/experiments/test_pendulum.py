@@ -100,6 +100,6 @@ def test_the_distractor_is_ignored(tmp_path):
     subprocess.run([*command, "--output", str(tmp_path)], cwd=root, check=True, timeout=1800)
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     for name in ("r2_sin", "r2_cos", "r2_velocity"):
-        assert metrics[name] >= 0.88
+        assert metrics[name] >= 0.9
         assert metrics[name] > metrics["autoencoder"][name]
     assert metrics["r2_distractor"] < metrics["autoencoder"]["r2_distractor"]
