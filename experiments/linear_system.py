@@ -186,9 +186,9 @@ def recover(fitted: rpm.train.Fit, data: Sequences, kind: str) -> Recovered:
 def forecast(options: Options, fitted: rpm.train.Fit, data: Sequences, kind: str) -> Forecasts:
     """States of the held-out sequences' last H steps from their first T, with the inputs to come known."""
     steps, horizon = options.data.sequence_length, options.data.forecast
-    inputs = None
-    if kind == "driven":
-        inputs = data.longer.inputs[:, steps - 1 : steps + horizon - 1]  # the first leads to step T + 1
+    inputs = data.longer.inputs if kind == "driven" else None
+    if inputs is not None:
+        inputs = inputs[:, steps - 1 : steps + horizon - 1]  # the first leads to step T + 1
     held_out = as_data(data.held_out, kind)
     found, known = fitted.forecast(horizon, held_out, inputs=inputs), fitted.infer(held_out)
     aligned = rpm.metrics.align_latent(data.train.states, fitted.posterior().mean)

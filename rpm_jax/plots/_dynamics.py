@@ -142,7 +142,7 @@ def states_over_time(
     for axes in panels[-1]:
         axes.set_xlabel(time_label)
         if times is None:
-            axes.xaxis.get_major_locator().set_params(integer=True)
+            axes.locator_params(axis="x", integer=True)
     handles, texts = panels[0, 0].get_legend_handles_labels()
     figure.legend(handles, texts, fontsize=8, frameon=False, loc="outside upper right", ncols=len(handles))
     return figure
@@ -173,7 +173,7 @@ def error_by_horizon(errors: Mapping[str, ArrayLike], *, label: str = "mean squa
         bold = title == next(iter(errors))
         axes.plot(np.arange(1, size + 1), line, color=colour, lw=2.0 if bold else 1.2, label=title)
     axes.set(xlabel="horizon (steps)", ylabel=label, ylim=(0, None))
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.locator_params(axis="x", integer=True)
     declutter(axes)
     axes.legend(fontsize=8, frameon=False)
     return figure

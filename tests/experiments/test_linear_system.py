@@ -15,8 +15,15 @@ from experiments import _cli, linear_system
 from experiments._linear_system_options import Options, check
 from experiments._spectra import eigenvalue_error, eigenvalues
 
-TINY = shlex.split("-N 5 --num-held-out 3 -T 4 -D 3 --num-steps 3 --seeds 2 --hidden 3 --quiet")
-FIGURES = ("bound_driven", "bound_undriven", "eigenvalues", "states_driven", "states_undriven")
+TINY = shlex.split("-N 5 --num-held-out 3 -T 4 -D 3 --forecast 3 --num-steps 3 --seeds 2 --hidden 3 --quiet")
+FIGURES = (
+    "eigenvalues",
+    *(
+        f"{name}_{kind}"
+        for name in ("bound", "errors", "forecast", "states")
+        for kind in ("driven", "undriven")
+    ),
+)
 
 
 def parsed(*arguments):
@@ -51,6 +58,14 @@ def test_scores_follow_from_the_arrays(done):
         around = arrays["states_heldout"] - arrays["states_heldout"].mean((0, 1))
         assert scores["r2_heldout"] == pytest.approx(1 - (left**2).sum() / (around**2).sum())
         assert (arrays[f"deviation_heldout_{kind}"] > 0).all()
+        came, expected = arrays[f"forecast_truth_{kind}"], arrays[f"forecast_mean_{kind}"]
+        variance = arrays["states"].reshape(-1, 2).var(0)
+        last = arrays[f"mean_heldout_{kind}"][:, -1:]
+        for name, guess in (("forecast", expected), ("persistence", last)):
+            errors = ((came - guess) ** 2 / variance).mean((0, 2))
+            np.testing.assert_allclose(scores["forecast"][f"error_{name}"], errors, rtol=1e-5)
+        inside = np.abs(came - expected) < 1.96 * arrays[f"forecast_deviation_{kind}"]
+        assert scores["forecast"]["coverage"] == pytest.approx(inside.mean(), abs=0.06)
     gain = metrics["driven"]["bound_heldout"] - metrics["undriven"]["bound_heldout"]
     assert metrics["gain_of_inputs"] == pytest.approx(gain)
 
@@ -65,6 +80,32 @@ def test_the_checkpoint_is_the_chosen_fit(done):
         recovered = linear_system.recover(fit, data, kind)
         np.testing.assert_allclose(recovered.mean[1], arrays[f"mean_heldout_{kind}"], atol=1e-6)
         np.testing.assert_allclose(recovered.eigenvalues, arrays[f"eigenvalues_{kind}"], atol=1e-8)
+
+
+def test_what_is_forecast_was_not_seen():
+    data = linear_system.load(parsed())
+    assert data.train.states.shape == (5, 4, 2)
+    assert data.longer.states.shape == (3, 7, 2)
+    np.testing.assert_array_equal(data.longer.views[0][:, :4], data.held_out.views[0])
+    np.testing.assert_array_equal(data.longer.inputs[:, :4], data.held_out.inputs)
+
+
+def test_forecasts_go_on_as_the_chain_does():
+    """The mean goes on by A and what inputs do."""
+    options = parsed("--inputs", "on")
+    data = linear_system.load(options)
+    model = linear_system.build_model(options, "driven")
+    train = linear_system.as_data(data.train, "driven")
+    fit = rpm.train.Fit(model, model.init(jax.random.key(0), train), train, history=None, bound=0.0)
+    found = linear_system.forecast(options, fit, data, "driven")
+    aligned = rpm.metrics.align_latent(data.train.states, fit.posterior().mean)
+    last = np.asarray(fit.infer(linear_system.as_data(data.held_out, "driven")).mean)[:, -1]
+    prior = model.prior.apply(fit.params["prior"], data.longer.inputs[:, 3:7])
+    for h in range(3):
+        bias = np.asarray(prior.bias)[:, h] if np.ndim(prior.bias) == 3 else np.asarray(prior.bias)
+        last = last @ np.asarray(prior.transition).T + bias
+        mapped = last @ np.asarray(aligned.slope) + np.asarray(aligned.intercept)
+        np.testing.assert_allclose(found.mean[:, h], mapped, rtol=1e-5, atol=1e-8)
 
 
 def test_which_models_are_fitted():
@@ -103,3 +144,6 @@ def test_a_noisy_rotation(tmp_path):
     assert rotation["undriven"]["r2_heldout"] > 0.96
     assert driven["driven"]["eigenvalue_error"] <= 0.01
     assert driven["gain_of_inputs"] > 10
+    for scores in (rotation["undriven"], driven["driven"]):
+        assert scores["forecast"]["beats_persistence"]
+        assert 0.88 < scores["forecast"]["coverage"] < 0.98

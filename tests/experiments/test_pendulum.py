@@ -16,9 +16,10 @@ from experiments._pendulum_autoencoder import codes, with_neighbours
 from experiments._pendulum_options import Options, check
 
 TINY = shlex.split(
-    "-N 6 --num-held-out 3 --num-frames 6 --image-size 6 -K 2 --num-steps 3 --hidden 4 --batch-size 3 --quiet"
+    "-N 6 --num-held-out 3 --num-frames 6 --forecast 2 --image-size 6 -K 2 --num-steps 3 --hidden 4 "
+    "--batch-size 3 --quiet"
 )
-FIGURES = ("bound", "films", "states")
+FIGURES = ("bound", "errors", "films", "forecast", "states")
 
 
 def parsed(*arguments):
@@ -41,6 +42,11 @@ def test_files_and_numbers(done):
     assert all(np.isfinite(arrays[name]).all() for name in arrays)
     options = _cli.from_file(Options, "pendulum", done / "config.json")
     data = pendulum.load(options)
+    assert arrays["forecast_mean"].shape == (3, 2, 3)
+    assert len(metrics["forecast"]["error_forecast"]) == 2
+    np.testing.assert_allclose(
+        arrays["forecast_truth"], pendulum.states_of(options, data.longer)[:, 3:], rtol=1e-5
+    )
     own = pendulum.score(options, data, (arrays["mean"], arrays["mean_heldout"]))
     other = pendulum.score(options, data, (arrays["codes"], arrays["codes_heldout"]))
     for scores, expected in [(metrics, own), (metrics["autoencoder"], other)]:
@@ -102,4 +108,5 @@ def test_the_distractor_is_ignored(tmp_path):
     for name in ("r2_sin", "r2_cos", "r2_velocity"):
         assert metrics[name] >= 0.9
         assert metrics[name] > metrics["autoencoder"][name]
+    assert metrics["forecast"]["beats_persistence"]
     assert metrics["r2_distractor"] < metrics["autoencoder"]["r2_distractor"]
