@@ -15,9 +15,9 @@ NUM_INPUTS = 2
 class Data:
     """A linear system, and sensors that see it."""
 
-    num_sequences: int = option(SYSTEMS["num_sequences"], "N, sequences to fit.", alias="-N", least=2)
+    num_sequences: int = option(256, "N, sequences to fit.", alias="-N", least=2)
     num_held_out: int = option(64, "Sequences that are held out.", least=1)
-    sequence_length: int = option(SYSTEMS["num_steps"], "T, steps of a sequence.", alias="-T", least=3)
+    sequence_length: int = option(30, "T, steps of a sequence.", alias="-T", least=3)
     num_states: int = option(SYSTEMS["num_latents"], "Dimensions of the true state.", least=1)
     num_views: int = option(SYSTEMS["num_views"], "J, groups of sensors, each a view.", alias="-J", least=1)
     num_sensors: int = option(SYSTEMS["num_sensors"], "D, sensors in a group.", alias="-D", least=1)

@@ -88,7 +88,7 @@ REFUSED = {
     ],
     "linear_system": [
         ("-T 2", "--sequence-length must be an integer of at least 3, got 2"),
-        ("--batch-size 65", "--batch-size must be at most --num-sequences 64, got 65"),
+        ("--batch-size 257", "--batch-size must be at most --num-sequences 256, got 257"),
         ("--num-inputs 0 --inputs on", "--inputs on does not go together with --num-inputs 0"),
         ("--radius 0.9 0.5", "--radius must be two numbers, the smaller first, got 0.9 0.5"),
         ("--radius 0.9 1", "--radius must be two finite numbers in [0, 1), the smaller first"),
