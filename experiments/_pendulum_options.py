@@ -9,6 +9,8 @@ from experiments._options import AllOptions, OptionError, defaults_of, group, op
 BATCH_SIZE = 16
 """Films per step."""
 
+OTHERS = 112
+
 LEARNING_RATE = 5e-3
 """Of networks and prior alike. The library's default lets the chain forget its rotations before the networks
 see the pendulum."""
@@ -67,8 +69,11 @@ class Training(vocabulary.Training):
     batch_size: int | None = vocabulary.batch_size("Films", f"{BATCH_SIZE}, or all of fewer")
     learning_rate: float = option(LEARNING_RATE, "Peak learning rate of the networks.", positive=True)
     prior_learning_rate: float = option(LEARNING_RATE, "Peak learning rate of the chain.", positive=True)
-    components: Literal["data", "batch"] = option(
-        "batch", "What F averages over: all films, or those of the minibatch."
+    others: int = option(
+        OTHERS,
+        "Films drawn at random for each step, over which F averages next to the minibatch. With B films in all "
+        "a factor can be at most B times as narrow as F: few make the posterior unsure.",
+        least=0,
     )
     seeds: int = vocabulary.seeds(1, "bound on")
 
@@ -92,6 +97,12 @@ class Options(AllOptions[Data, Model, Training]):
 def check(options: Options) -> None:
     """Raise `OptionError` for values that do not fit together."""
     vocabulary.check_batch_size(options, "num_sequences")
+    size, batch_size = options.data.num_sequences, options.training.batch_size
+    if options.training.others != OTHERS and options.training.others > size - (batch_size or 1):
+        raise OptionError(
+            f"--others must be less than --num-sequences {size} without the minibatch, got "
+            f"{options.training.others}"
+        )
     frames, together = options.data.num_frames, options.model.frames
     if frames % together or frames // together < 2:
         raise OptionError(

@@ -137,7 +137,11 @@ def build_model(options: Options) -> rpm.RPM:
 
 def fit_all(options: Options, data: Films, files: Files) -> Runs:
     """A fit from each seed."""
-    settings = _fits.arguments(options, options.data.num_sequences, default_batch=BATCH_SIZE)
+    size = options.data.num_sequences
+    batch_size = options.training.batch_size or min(BATCH_SIZE, size)
+    others = min(options.training.others, size - batch_size)
+    components = rpm.feeds.random_subset(others) if others else rpm.feeds.minibatch()
+    settings = _fits.arguments(options, size, batch_size=batch_size, components=components)
     return _fits.fit_seeds(build_model(options), as_data(options, data[0]), options, files, **settings)
 
 
@@ -183,13 +187,14 @@ def recover(options: Options, fitted: rpm.train.Fit, data: Films) -> Recovered:
 
 
 def score(options: Options, data: Films, latents: tuple[np.ndarray, np.ndarray]) -> dict[str, float]:
-    """R² of the held-out states, and of the first camera's distractor, which is to be ignored."""
+    """R² of the held-out states, and of all distractors, which are to be ignored."""
     states = [states_of(options, part) for part in data[:2]]
     found = r2(states[1], state_regression(latents[0], states[0])(latents[1]))
     scores = {f"r2_{name}": float(value) for name, value in zip(TARGETS, found, strict=True)}
     if options.data.distractor > 0:
         frames = options.model.frames
-        paths = [together(part.distractors[:, :, 0], frames).mean(2) for part in data[:2]]
+        paths = [together(part.distractors, frames).mean(2) for part in data[:2]]
+        paths = [path.reshape(*path.shape[:2], -1) for path in paths]
         scores["r2_distractor"] = float(
             r2(paths[1], state_regression(latents[0], paths[0])(latents[1])).mean()
         )
@@ -199,8 +204,9 @@ def score(options: Options, data: Films, latents: tuple[np.ndarray, np.ndarray])
 def forecast(options: Options, fitted: rpm.train.Fit, data: Films) -> Forecasts:
     """States of the held-out films behind their end, with the torque to come known.
 
-    Draws of the latents become states by the regression on the training films, whose own error is added to
-    their spread. What persistence goes on from is what the model makes of the last site.
+    Latents become states by the regression on the training films; intervals are as wide as the states of
+    draws of the latents, and its own error. What persistence goes on from is what the model makes of the last
+    site.
     """
     frames, horizon = options.model.frames, options.data.forecast
     num_sites = options.data.num_frames // frames
@@ -215,10 +221,11 @@ def forecast(options: Options, fitted: rpm.train.Fit, data: Films) -> Forecasts:
     predict = state_regression(train, states)
     own = (states - predict(train)).reshape(-1, states.shape[-1]).var(0)
     found = fitted.forecast(horizon, as_data(options, data.held_out), inputs=inputs)
+    mean = predict(np.asarray(found.mean))
     draws = predict(np.asarray(found.sample(jax.random.key(options.training.model_seed), (NUM_DRAWS,))))
     known = predict(np.asarray(fitted.infer(as_data(options, data.held_out)).mean))
     truth = states_of(options, data.longer)[:, num_sites:]
-    return Forecasts(draws.mean(0), np.sqrt(draws.var(0) + own), truth, known)
+    return Forecasts(mean, np.sqrt(((draws - mean) ** 2).mean(0) + own), truth, known)
 
 
 def compare(options: Options, data: Films) -> tuple[np.ndarray, np.ndarray]:
@@ -275,10 +282,10 @@ def all_arrays(options: Options, data: Films, found: Recovered, runs: Runs) -> d
 def figures(
     options: Options, data: Films, arrays: dict[str, np.ndarray], found: Recovered, chosen: int
 ) -> dict[str, Callable[[], Any]]:
-    """File names, and functions that draw; states are regressed on draws of the latents."""
+    """File names, and functions that draw; states are regressed on the latents."""
     predict = state_regression(found.mean[0], arrays["states"])
-    draws = predict(found.draws)
-    mean, deviation = draws.mean(0), draws.std(0)
+    mean = predict(found.mean[1][:NUM_DRAWN])
+    deviation = np.sqrt(((predict(found.draws) - mean) ** 2).mean(0))
     return {
         "states.png": lambda: plots.states_over_time(
             arrays["states_heldout"][: len(mean)],
