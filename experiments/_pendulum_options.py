@@ -71,8 +71,8 @@ class Training(vocabulary.Training):
     prior_learning_rate: float = option(LEARNING_RATE, "Peak learning rate of the chain.", positive=True)
     others: int = option(
         OTHERS,
-        "Films drawn at random for each step, over which F averages next to the minibatch. With B films in all "
-        "a factor can be at most B times as narrow as F: few make the posterior unsure.",
+        "Films drawn at random for each step, over which F averages next to the minibatch. With B films in "
+        "all a factor is at most B times as narrow as F: few make the posterior unsure.",
         least=0,
     )
     seeds: int = vocabulary.seeds(1, "bound on")
