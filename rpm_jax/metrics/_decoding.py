@@ -14,7 +14,7 @@ INNER_FOLDS = 3
 PENALTIES = tuple(10.0**power for power in range(-3, 4))
 MLP_PENALTIES = (1e-3, 1e-1)
 HIDDEN = (64,)
-MLP_ITERATIONS = 500
+MLP_ITERATIONS = 200
 
 
 class Decoding(NamedTuple):

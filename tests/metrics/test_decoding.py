@@ -54,7 +54,7 @@ def test_scores_are_those_of_their_definitions(latents, speed):
 def test_a_perceptron_decodes_what_is_curved(latents):
     curved = np.abs(latents[..., 0])
     by_line = metrics.decoding(curved, latents).overall_r2
-    by_network = metrics.decoding(curved, latents, regressor="mlp", num_folds=2).overall_r2
+    by_network = metrics.decoding(curved[:6], latents[:6], regressor="mlp", num_folds=2).overall_r2
     assert by_line < 0.1
     assert by_network > by_line + 0.3
 
@@ -101,14 +101,14 @@ def test_masked_steps_are_neither_fitted_nor_scored(latents, speed):
 def test_penalties_are_chosen_over_whole_trials():
     """Of many latents, most of them noise that is constant in a trial, a strong penalty is chosen."""
     generator = np.random.default_rng(0)
-    noise = np.repeat(generator.normal(size=(12, 1, 60)), 8, axis=1)
+    noise = np.repeat(generator.normal(size=(12, 1, 10)), 8, axis=1)
     signal = generator.normal(size=(12, 8, 1))
     target = signal[..., 0] + np.repeat(generator.normal(size=(12, 1)), 8, axis=1)
     found = metrics.decoding(target, np.concatenate([signal, noise], axis=-1), num_folds=4)
     plain = metrics.decoding(
         target, np.concatenate([signal, noise], axis=-1), num_folds=4, regressor=LinearRegression()
     )
-    assert plain.overall_r2 < found.overall_r2
+    assert plain.overall_r2 < found.overall_r2 - 1
 
 
 @pytest.mark.parametrize(
