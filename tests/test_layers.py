@@ -38,6 +38,7 @@ EDGES = {
     "copulas": {"expfam", "marginals"},
     "datasets": set(),
     "metrics": set(),
+    "decoding": {"networks"},
     "plots": {
         "data",
         "model",

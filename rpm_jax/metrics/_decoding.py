@@ -195,8 +195,7 @@ def _estimator(name: str, regressor: Any, trials: NDArray) -> Any:
 
 def _scored(target: NDArray, wanted: NDArray, found: NDArray, steps: NDArray, classes: bool) -> Decoding:
     """Scores by trial, and over all points."""
-    shape = target.shape if target.ndim == 3 else target.shape[:1]
-    per_trial = (shape[0], *target.shape[2:])
+    per_trial = (len(target), *target.shape[2:])
     nothing = np.full(per_trial, np.nan)
     prediction = found.reshape(target.shape)
     if classes:
@@ -215,14 +214,13 @@ def _scored(target: NDArray, wanted: NDArray, found: NDArray, steps: NDArray, cl
     product = (centred[0] * centred[1]).sum(1)
     around = np.where(seen, true - true.sum((0, 1)) / number.sum(0), 0.0)
     overall = 1.0 - _ratio(squares.sum(0), (around**2).sum((0, 1)))
-    scores = (
-        _ratio(squares, number),
-        1.0 - _ratio(squares, spread),
-        _ratio(product, np.sqrt(spread * spread_found)),
-    )
+    error, r2 = _ratio(squares, number), 1.0 - _ratio(squares, spread)
+    correlation = _ratio(product, np.sqrt(spread * spread_found))
     return Decoding(
         prediction,
-        *(score.reshape(per_trial) for score in scores),
+        error.reshape(per_trial),
+        r2.reshape(per_trial),
+        correlation.reshape(per_trial),
         np.full(len(target), np.nan),
         overall.reshape(target.shape[2:]),
         np.asarray(np.nan),
