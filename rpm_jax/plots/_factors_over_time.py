@@ -133,7 +133,7 @@ def _draw_densities(
     if len(means):
         inner = np.percentile(means, [2, 98])
         ends = [min(ends[0], inner[0] - 2 * prior[1]), max(ends[1], inner[1] + 2 * prior[1])]
-    grid = np.linspace(*ends, NUM_GRID)
+    grid = np.linspace(ends[0], ends[1], NUM_GRID)
     density = _density(grid, means[:, None], deviations[:, None])
     own = _density(grid, *prior)
     axes.fill_between(grid, own, color="#e3e3e3", lw=0, zorder=0)
@@ -147,7 +147,7 @@ def _draw_densities(
         # Sharp factors would leave prior and mixture flat.
         highest = max(highest, min(density[:max_factors].max(), 4 * highest))
     axes.set_ylim(0, 1.05 * highest)
-    axes.set_xlim(*ends)
+    axes.set_xlim(ends[0], ends[1])
 
 
 def _density(z: NDArray, mean: NDArray | float, deviation: NDArray | float) -> NDArray:

@@ -63,8 +63,6 @@ def trajectories(
     figure = new_figure(3.8 * len(panels_of) + 1.0, 3.5)
     from matplotlib.ticker import MaxNLocator
 
-    if size == 3:
-        import mpl_toolkits.mplot3d  # noqa: F401 (registers the projection)
     kind = {"projection": "3d"} if size == 3 else {}
     panels = figure.subplots(1, len(panels_of), squeeze=False, subplot_kw=kind)[0]
     drawn = np.concatenate([each[:max_sequences] for each in panels_of]).reshape(-1, size)
