@@ -8,6 +8,7 @@ from rpm_jax.plots._examples import patches_by_topic, samples_per_state
 from rpm_jax.plots._factors import factor_moments, factor_states
 from rpm_jax.plots._factors_over_time import factors_over_time
 from rpm_jax.plots._forecasts import forecast_fan
+from rpm_jax.plots._hidden_states import hidden_states
 from rpm_jax.plots._latents import latents_over_time
 from rpm_jax.plots._log_partition import log_partition_error
 from rpm_jax.plots._matrices import confusion_matrices, matched_columns, matrix_pair
@@ -15,7 +16,6 @@ from rpm_jax.plots._maze import maze_map
 from rpm_jax.plots._mixtures import mixtures_by_model, prior_against_mixtures
 from rpm_jax.plots._points import labelled_points
 from rpm_jax.plots._proportions import topic_proportions
-from rpm_jax.plots._states import states_over_time
 from rpm_jax.plots._style import (
     BLACK,
     BLUE,
@@ -54,6 +54,7 @@ __all__ = [
     "factors_over_time",
     "forecast_fan",
     "gap_parts",
+    "hidden_states",
     "labelled_points",
     "latents_over_time",
     "learning_curves",
@@ -69,7 +70,6 @@ __all__ = [
     "recovered_angles",
     "samples_per_state",
     "sorted_adjacency",
-    "states_over_time",
     "sweep_curves",
     "topic_proportions",
     "trajectories",

@@ -145,7 +145,7 @@ def test_states_in_the_order_of_the_true_ones():
     generator = np.random.default_rng(0)
     shares = generator.dirichlet(np.ones(4), (2, T))
     true = generator.integers(0, 3, (2, T))
-    figure = plots.states_over_time(shares, true, assignment=[2, -1, 0, 1], names="xyz", times=TIMES)
+    figure = plots.hidden_states(shares, true, assignment=[2, -1, 0, 1], names="xyz", times=TIMES)
     *panels, bar = figure.axes
     assert bar.get_ylabel() == "probability"
     for n, axes in enumerate(panels):
@@ -157,7 +157,7 @@ def test_states_in_the_order_of_the_true_ones():
         np.testing.assert_array_equal(axes.patches[0].get_data().values, true[n])
     assert texts(figure.legends[0]) == ["true state", "most probable is another"]
     assert_saves(figure)
-    own = plots.states_over_time(shares, max_sequences=1)
+    own = plots.hidden_states(shares, max_sequences=1)
     np.testing.assert_array_equal(own.axes[0].images[0].get_array(), shares[0].T)
     assert not own.legends
     assert_saves(own)
@@ -247,14 +247,14 @@ ONES = np.ones((2, T, K))
             {"at": T},
             r"at must be the index of one of the 9 times, got 9",
         ),
-        ("states_over_time", (ONES, np.full((2, T), 3)), {}, r"states must be below S = 3 .* got 3"),
+        ("hidden_states", (ONES, np.full((2, T), 3)), {}, r"states must be below S = 3 .* got 3"),
         (
-            "states_over_time",
+            "hidden_states",
             (ONES,),
             {"assignment": [0, 0, 1]},
             r"assignment must give each true state to at",
         ),
-        ("states_over_time", (ONES, np.ones((2, 3), int)), {}, r"states must have shape .* T = 9, got"),
+        ("hidden_states", (ONES, np.ones((2, 3), int)), {}, r"states must have shape .* T = 9, got"),
         (
             "forecast_fan",
             ([0, 1], np.ones((2, 1)), [1], *2 * (np.ones((1, 1)),)),
@@ -281,7 +281,7 @@ def test_without_matplotlib_the_message_says_what_to_install(monkeypatch):
     for draw in (
         lambda: plots.latents_over_time(TIMES, ONES),
         lambda: plots.trajectories(ONES),
-        lambda: plots.states_over_time(ONES),
+        lambda: plots.hidden_states(ONES),
     ):
         with pytest.raises(ImportError, match=r'pip install "rpm_jax\[experiments\]"'):
             draw()

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def states_over_time(
+def hidden_states(
     probabilities: ArrayLike,
     states: ArrayLike | None = None,
     *,
@@ -54,7 +54,7 @@ def states_over_time(
         ImportError: If matplotlib is missing.
         ValueError: If the shapes do not match, or a state is assigned twice or does not exist.
     """
-    name = "states_over_time"
+    name = "hidden_states"
     shares = array(name, "probabilities", probabilities, ("N", "T", "S"))
     size, num_steps, num_states = shares.shape
     true = None if states is None else indices(name, "states", states, ("N", "T"), (size, num_steps))
