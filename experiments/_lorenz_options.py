@@ -49,6 +49,9 @@ class Model:
         metavar="UNITS ...",
         least=1,
     )
+    square_roots: bool = option(
+        True, "Networks see square roots of counts, whose noise is about the same at all rates."
+    )
     precision: Literal["own", "shared"] = option(
         "shared", "Precisions of the factors: one for each count, or one for each group of neurons."
     )
@@ -63,6 +66,7 @@ class Training(vocabulary.Training):
     num_components: int = option(
         256, "Components of F in a step, drawn from all steps of all paths; F is pooled.", least=1
     )
+    learning_rate: float = option(0.03, "Peak learning rate of the networks.", positive=True)
     prior_learning_rate: float | None = vocabulary.prior_learning_rate("the prior")
     early_stopping: int = option(
         10, "Looks at the held-out bound without improvement that end a run; one every 20 steps.", least=1

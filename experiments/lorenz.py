@@ -1,10 +1,10 @@
 """Recover the Lorenz attractor from the spikes of neurons that follow it.
 
 A state with three coordinates moves on the attractor, and drives the log-rates of 200 neurons
-(`rpm_jax.datasets.lorenz_spikes`). Groups of neurons are the views; each group's counts at a step make a
-Gaussian factor by a linear map, with one precision for the group, and the prior is a linear-Gaussian chain,
-or with --prior process independent Matérn processes. F_j averages over all steps of all paths, which is right
-since the prior is stationary.
+(`rpm_jax.datasets.lorenz_spikes`). Groups of neurons are the views; the square roots of a group's counts at a
+step make a Gaussian factor by a linear map, with one precision for the group, and the prior is a
+linear-Gaussian chain, or with --prior process independent Matérn processes. F_j averages over all steps of
+all paths, which is right since the prior is stationary.
 
 Latents are found up to an affine map: it is fitted on the paths of the fit, and scored on held-out ones. The
 states score the runs and choose nothing; a run keeps its parameters with the best held-out bound.
@@ -83,6 +83,11 @@ def build_model(options: Options, times: jax.Array) -> rpm.RPM:
     return rpm.RPM(prior, rpm.factors.per_view(network, precision=wanted.precision), pooled=True)
 
 
+def views_of(options: Options, spikes: LorenzSpikes) -> tuple[jax.Array, ...]:
+    """What the networks see."""
+    return tuple(map(jnp.sqrt, spikes.views)) if options.model.square_roots else spikes.views
+
+
 def fit_all(options: Options, pairs: Sequence[Pair]) -> Runs:
     """A fit to each seed's data."""
     training = options.training
@@ -95,10 +100,10 @@ def fit_all(options: Options, pairs: Sequence[Pair]) -> Runs:
     )
     sweep = rpm.fit_seeds(
         build_model(options, pairs[0][0].times),
-        _fits.stack_views([train.views for train, _ in pairs]),
+        _fits.stack_views([views_of(options, train) for train, _ in pairs]),
         keys=jnp.stack([_fits.model_key(training.model_seed + seed) for seed in range(len(pairs))]),
         stacked_data=True,
-        held_out=_fits.stack_views([held_out.views for _, held_out in pairs]),
+        held_out=_fits.stack_views([views_of(options, held_out) for _, held_out in pairs]),
         **settings,
     )
     return _fits.runs_of([sweep.run(seed) for seed in range(sweep.size)])
@@ -108,7 +113,7 @@ def run(options: Options, pairs: Sequence[Pair], files: Files) -> _run.Results:
     """Fit, score by the true states, draw."""
     runs = fit_all(options, pairs)
     runs.save(files)
-    recovered = [recover(fitted, pair) for fitted, pair in zip(runs.fits, pairs, strict=True)]
+    recovered = [recover(options, *each) for each in zip(runs.fits, pairs, strict=True)]
     scores = [
         found.scores | _fits.scores(fitted) | {"bound_heldout": _fits.bound_held_out(fitted)}
         for fitted, found in zip(runs.fits, recovered, strict=True)
@@ -137,10 +142,10 @@ def _factor_means(model: Any, params: Any, data: Any) -> jax.Array:
     return model.recognise(params, data.all()).natural.mean()
 
 
-def recover(fitted: rpm.train.Fit, pair: Pair) -> Recovered:
+def recover(options: Options, fitted: rpm.train.Fit, pair: Pair) -> Recovered:
     """Held-out latents by the affine map that is the best on the paths of the fit, and scores."""
     train, held_out = pair
-    new = rpm.as_data(held_out.views)
+    new = rpm.as_data(views_of(options, held_out))
     own, posterior = fitted.posterior(), fitted.infer(new)
     aligned = rpm.metrics.align_latent(train.states, own.mean)
     mean, slope = aligned.apply(posterior.mean), aligned.slope
