@@ -53,7 +53,7 @@ def test_elephant_is_left_out_where_it_is_missing(monkeypatch, capsys):
 
 def test_what_fails_is_said(monkeypatch, capsys):
     monkeypatch.setattr(gpfa, "METHODS", {"factor analysis": "nothing of that name"})
-    assert gpfa.main([*SMALL, "--methods", "factor analysis", "--groups", "2"]) == 1
+    assert gpfa.main([*SMALL, "--methods", "factor analysis"]) == 1
     assert "nothing of that name failed: " in capsys.readouterr().err
 
 
