@@ -11,6 +11,7 @@ from rpm_jax.datasets._circle_graphs import CircleGraphs, circle_edge_probabilit
 from rpm_jax.datasets._digits import load_digits
 from rpm_jax.datasets._idx import read_idx
 from rpm_jax.datasets._labelled_images import LabelledImages, hold_out
+from rpm_jax.datasets._lorenz import LorenzSpikes, lorenz_spikes
 from rpm_jax.datasets._maze import MazeWalk, maze_walk
 from rpm_jax.datasets._mnist import download_mnist, load_mnist
 from rpm_jax.datasets._peers import Peers, peers
@@ -21,6 +22,7 @@ __all__ = [
     "BouncingBalls",
     "CircleGraphs",
     "LabelledImages",
+    "LorenzSpikes",
     "MazeWalk",
     "Peers",
     "TextureSets",
@@ -32,6 +34,7 @@ __all__ = [
     "hold_out",
     "load_digits",
     "load_mnist",
+    "lorenz_spikes",
     "maze_walk",
     "peers",
     "poisson_balls",
