@@ -31,7 +31,7 @@ def model_key(seed: int) -> jax.Array:
 def draw(
     dataset: Callable[..., Any],
     data: Any,
-    number: str,
+    number: str | int,
     num_held_out: int,
     *,
     seed: int | None = None,
@@ -43,7 +43,7 @@ def draw(
     Args:
         dataset: The function; its arguments are the options of the same names.
         data: The group of options.
-        number: The option that says how many there are to fit.
+        number: The option that says how many there are to fit, or how many sequences.
         num_held_out: How many others.
         seed: None: that of the options.
         renamed: Options by the names of arguments that are called something else.
@@ -52,8 +52,9 @@ def draw(
     renamed = dict(renamed or {})
     names = {name: name for name in vars(data) if name in inspect.signature(dataset).parameters} | renamed
     values: dict[str, Any] = {argument: getattr(data, option) for argument, option in names.items()}
-    size = getattr(data, number)
-    values |= {number: size + num_held_out, **own}
+    size: int = getattr(data, number) if isinstance(number, str) else number
+    counted = number if isinstance(number, str) else "num_sequences"
+    values |= {counted: size + num_held_out, **own}
     with naming_options(dataset.__name__, renamed):
         both = dataset(data_key(data.data_seed if seed is None else seed), **values)
     return both.split(size)
@@ -150,14 +151,20 @@ class Runs(NamedTuple):
             "chosen_seed": self.chosen,
         }
 
-    def save(self, files: Files) -> None:
-        """Checkpoints: the fit's, or the chosen seed's and those of all seeds, stacked."""
+    def save(self, files: Files, name: str = "") -> None:
+        """Checkpoints: the fit's, or the chosen seed's and those of all seeds, stacked.
+
+        Args:
+            files: Of the run.
+            name: Of the model, where there are several.
+        """
+        fit, all_seeds = (f"{name}_{what}" if name else what for what in ("fit", "all_seeds"))
         if len(self.fits) == 1:
-            files.checkpoint("fit", self.best.params)
+            files.checkpoint(fit, self.best.params)
             return
-        files.checkpoint("fit", self.best.params, seed=self.chosen)
+        files.checkpoint(fit, self.best.params, seed=self.chosen)
         stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *(each.params for each in self.fits))
-        files.checkpoint("all_seeds", stacked, seeds=len(self.fits))
+        files.checkpoint(all_seeds, stacked, seeds=len(self.fits))
 
 
 def runs_of(fits: Sequence[rpm.train.Fit]) -> Runs:
@@ -166,13 +173,15 @@ def runs_of(fits: Sequence[rpm.train.Fit]) -> Runs:
     return Runs(list(fits), int(np.argmax(np.where(np.isnan(bounds), -np.inf, bounds))))
 
 
-def fit_seeds(model: Any, views: Any, options: AllOptions, files: Files, **settings: Any) -> Runs:
-    """A fit to the same data from each seed, saved at once."""
+def fit_seeds(
+    model: Any, views: Any, options: AllOptions, files: Files, *, name: str = "", **settings: Any
+) -> Runs:
+    """A fit to the same data from each seed, saved at once, under a name where there are several models."""
     training = options.groups()["training"]
     keys = jax.random.split(model_key(training.model_seed), training.seeds)
     sweep = rpm.fit_seeds(model, views, keys=keys, **settings)
     runs = runs_of([sweep.run(seed) for seed in range(sweep.size)])
-    runs.save(files)
+    runs.save(files, name)
     return runs
 
 

@@ -1,7 +1,7 @@
 """Options of the experiment on the maze, and their checks."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import rpm_jax as rpm
 from experiments import _vocabulary as vocabulary
@@ -28,6 +28,11 @@ PRIOR_LEARNING_RATE = 0.1
 PSEUDO_COUNT = 0.01
 """Enough to keep all numbers in the range where messages are products of matrices."""
 
+LONG_WALK = 10_000
+"""Steps of a walk that has to do alone."""
+
+HELD_OUT = 50
+
 WALKS = defaults_of(rpm.datasets.maze_walk)
 CHAIN = defaults_of(rpm.priors.hidden_markov)
 
@@ -36,11 +41,30 @@ CHAIN = defaults_of(rpm.priors.hidden_markov)
 class Data:
     """Walks through a maze."""
 
-    num_sequences: int = option(
-        WALKS["num_sequences"], "N, walks to fit; 1 for one long one.", alias="-N", least=1
+    trajectories: int | None = option(
+        None,
+        f"So many long walks in the place of many short ones, of {LONG_WALK} steps unless -T is given; F "
+        "averages over time.",
+        shown="none",
+        least=1,
     )
-    num_held_out: int = option(50, "Walks that are held out.", least=1)
-    sequence_length: int = option(WALKS["num_steps"], "T, time steps of a walk.", alias="-T", least=2)
+    num_sequences: int | None = option(
+        None,
+        "N, walks to fit.",
+        shown=f"--trajectories, or {WALKS['num_sequences']}",
+        alias="-N",
+        least=1,
+    )
+    num_held_out: int | None = option(
+        None, "Walks that are held out.", shown=f"--trajectories, or {HELD_OUT}", least=1
+    )
+    sequence_length: int | None = option(
+        None,
+        "T, time steps of a walk.",
+        shown=f"{LONG_WALK} of --trajectories, or {WALKS['num_steps']}",
+        alias="-T",
+        least=2,
+    )
     walls: Path | None = option(
         None,
         "Text file with the maze: a line for each row, # for a wall, . for a place.",
@@ -51,6 +75,16 @@ class Data:
         WALKS["visual_field"], "V, how many cells across the agent sees, odd.", least=1
     )
     noise: float = option(WALKS["noise"], "Standard deviation of what it sees; that of the floor is 1.")
+    flips: float = option(WALKS["flips"], "Probability that a pixel changes its sign.")
+    jitter: float = option(
+        WALKS["jitter"], "Probability that it looks at what is around a cell beside its own."
+    )
+    reach: float | None = option(
+        None,
+        "Let it jump, to places so many steps away e times less often than to those beside it.",
+        shown="steps to neighbours only",
+        positive=True,
+    )
     stay: float = option(WALKS["stay"], "Probability of staying at a place for another step.")
     data_seed: int = vocabulary.data_seed("the floor, the walks and the noise")
 
@@ -146,9 +180,46 @@ class Options(AllOptions[Data, Model, Training]):
     comparison: Comparison = Comparison()
 
 
+class Sizes(NamedTuple):
+    """How many walks of which length, as the options have it together.
+
+    Attributes:
+        num_sequences: N.
+        num_held_out: Walks that are held out.
+        sequence_length: T.
+    """
+
+    num_sequences: int
+    num_held_out: int
+    sequence_length: int
+
+
+def sizes(options: Options) -> Sizes:
+    """Numbers of walks and steps, whose defaults depend on --trajectories."""
+    data, few = options.data, options.data.trajectories
+    return Sizes(
+        data.num_sequences or few or WALKS["num_sequences"],
+        data.num_held_out or few or HELD_OUT,
+        data.sequence_length or (LONG_WALK if few else WALKS["num_steps"]),
+    )
+
+
 def check(options: Options) -> None:
     """Raise `OptionError` for values that do not fit together."""
+    refuse(
+        options.data.trajectories is not None and options.data.num_sequences is not None,
+        "--trajectories",
+        "--num-sequences",
+        "give one",
+    )
+    refuse(
+        options.data.trajectories == 1 and not options.model.pooled,
+        "--trajectories 1",
+        "--no-pooled",
+        "F would be an average over one walk",
+    )
     data, model, training = options.data, options.model, options.training
+    num_sequences, _, num_steps = sizes(options)
     for name, value, end in (
         ("perturbation", model.perturbation, 1.0),
         ("pseudo_count", model.pseudo_count, float("inf")),
@@ -158,7 +229,10 @@ def check(options: Options) -> None:
             raise OptionError(f"{option_name(name)} must be {expected}, got {value}")
     if not abs(model.stickiness) < float("inf"):
         raise OptionError(f"--stickiness must be a finite number, got {model.stickiness}")
-    vocabulary.check_batch_size(options, "num_sequences")
+    if training.batch_size is not None and training.batch_size > num_sequences:
+        raise OptionError(
+            f"--batch-size must be at most --num-sequences {num_sequences}, got {training.batch_size}"
+        )
     by_gradient = model.transition == "gradient"
     for name, value in (
         ("perturbation", model.perturbation),
@@ -178,7 +252,7 @@ def check(options: Options) -> None:
         "which has none",
     )
     if options.comparison.baseline_components is not None:
-        most = min(data.visual_field**2, data.num_sequences * data.sequence_length)
+        most = min(data.visual_field**2, num_sequences * num_steps)
         if options.comparison.baseline_components > most:
             raise OptionError(
                 f"--baseline-components must be at most {most}, which is the smaller of the number of pixels "

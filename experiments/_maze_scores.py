@@ -79,21 +79,38 @@ def of_the_true_model(options: Options, data: Pair) -> dict[str, Any]:
 
     Their transitions are the frequencies of the training walks' true steps.
     """
-    noise = max(options.data.noise, 1e-3)
-    scenes = np.asarray(data[0].scenes).reshape(len(data[0].places), -1)
+    wanted, num_places = options.data, len(data[0].places)
     prior = rpm.priors.HiddenMarkov(
-        jnp.log(data[0].initial), jnp.log(data[0].transition), options.data.sequence_length
+        jnp.log(data[0].initial), jnp.log(data[0].transition), data[0].states.shape[1]
     )
-    posteriors = []
-    for walks in data:
-        fit = flattened(walks) @ scenes.T - 0.5 * np.sum(scenes**2, axis=-1)
-        posteriors.append(prior.condition(rpm.expfam.Categorical(jnp.asarray(fit / noise**2))))
+    fits = [view_log_likelihood(walks, wanted.noise, wanted.flips, wanted.jitter) for walks in data]
+    posteriors = [prior.condition(rpm.expfam.Categorical(jnp.asarray(fit))) for fit in fits]
     states = np.asarray(data[0].states)
-    counts = np.zeros((len(scenes), len(scenes)))
+    counts = np.zeros((num_places, num_places))
     np.add.at(counts, (states[:, :-1], states[:, 1:]), 1)
     totals = counts.sum(1, keepdims=True)
-    frequencies = np.where(totals > 0, counts / np.maximum(totals, 1), 1 / len(scenes))
+    frequencies = np.where(totals > 0, counts / np.maximum(totals, 1), 1 / num_places)
     return score(data, recovered_from(posteriors, frequencies))
+
+
+def view_log_likelihood(walks: MazeWalk, noise: float, flips: float, jitter: float) -> np.ndarray:
+    """Log p(x_t|z_t) for each place, up to a number for each view, shape (N, T, S).
+
+    Without flips and looks aside it is Gaussian; else of a mixture over both.
+    """
+    scale, views = max(noise, 1e-3), flattened(walks)
+    looks = [(walks.scenes, 1.0 - jitter), *((scenes, jitter / 4) for scenes in walks.asides)]
+    total = np.full((*views.shape[:2], len(walks.places)), -np.inf)
+    for scenes, chance in looks:
+        if chance == 0:
+            continue
+        for place, scene in enumerate(np.asarray(scenes).reshape(len(walks.places), -1)):
+            right = -0.5 * ((views - scene) / scale) ** 2
+            if flips:
+                wrong = -0.5 * ((views + scene) / scale) ** 2
+                right = np.logaddexp(right + np.log1p(-flips), wrong + np.log(flips)) if flips < 1 else wrong
+            total[..., place] = np.logaddexp(total[..., place], np.log(chance) + right.sum(-1))
+    return total
 
 
 def recovered_from(posteriors: Sequence[Any], transition: Any) -> Recovered:

@@ -26,6 +26,7 @@ from experiments._maze_options import (
     STEPS_PER_UPDATE,
     Options,
     check,
+    sizes,
 )
 from experiments._maze_scores import (
     Pair,
@@ -58,16 +59,18 @@ def load(options: Options) -> Pair:
     data = options.data
     if options.comparison.baseline:
         require_hmmlearn()
+    num_sequences, num_held_out, num_steps = sizes(options)
     train, held_out = _fits.draw(
         rpm.datasets.maze_walk,
         data,
-        "num_sequences",
-        data.num_held_out,
+        num_sequences,
+        num_held_out,
         renamed={"num_steps": "sequence_length"},
+        num_steps=num_steps,
         walls=None if data.walls is None else read_walls(data.walls),
     )
     num_states = options.model.num_states or len(train.places)
-    num_views = data.num_sequences * train.times.size
+    num_views = num_sequences * train.times.size
     if num_states > num_views:
         raise OptionError(
             f"--num-states must be at most the number of training views {num_views}, got {num_states}"
@@ -92,7 +95,7 @@ def build_model(options: Options, num_places: int) -> rpm.RPM:
     wanted = options.model
     prior = rpm.priors.hidden_markov(
         wanted.num_states or num_places,
-        options.data.sequence_length,
+        sizes(options).sequence_length,
         stickiness=wanted.stickiness,
         parallel=wanted.parallel,
     )
@@ -112,7 +115,7 @@ def fit_arguments(options: Options, model: rpm.RPM) -> dict[str, Any]:
         )
         steps = options.training.steps_per_update or STEPS_PER_UPDATE
         own |= {"freeze": ("prior",), "update": update, "steps_per_call": steps}
-    return _fits.arguments(options, options.data.num_sequences, default_batch=BATCH_SIZE, **own)
+    return _fits.arguments(options, sizes(options).num_sequences, default_batch=BATCH_SIZE, **own)
 
 
 def fit_all(options: Options, model: rpm.RPM, data: Pair, files: Files) -> Runs:

@@ -18,6 +18,7 @@ import numpy as np
 import rpm_jax as rpm
 from experiments import _devices, _fits, _run
 from experiments._cli import naming_options
+from experiments._digit_images import grey_values, labelled_images, network_for, part_of
 from experiments._fits import Runs
 from experiments._options import OptionError, given
 from experiments._output import Files
@@ -33,7 +34,7 @@ def load(options: Options) -> DigitData:
     _devices.check_seeds(options.devices, options.training.seeds)
     key = _fits.data_key(options.data.data_seed)
     split_key, train_key, held_out_key, *view_keys = jax.random.split(key, 7)
-    train, held_out = images(options, split_key)
+    train, held_out = labelled_images(options, split_key)
     wanted, there = options.data.num_images, len(train.labels)
     if wanted is not None and wanted > there:
         raise OptionError(f"--num-images must be at most the {there} images to fit, got {wanted}")
@@ -68,39 +69,6 @@ def load(options: Options) -> DigitData:
     return DigitData(sets[0], sets[1], int(np.max(train.labels)) + 1)
 
 
-def grey_values(view: jax.Array) -> jax.Array:
-    """From 0 to 1; files have them from 0 to 255."""
-    return view.astype(jnp.float32) / 255 if view.dtype == jnp.uint8 else view
-
-
-def images(
-    options: Options, key: jax.Array
-) -> tuple[rpm.datasets.LabelledImages, rpm.datasets.LabelledImages]:
-    """Images to fit and held-out ones."""
-    if options.data.data is None:
-        digits = rpm.datasets.load_digits()
-        return rpm.datasets.hold_out(key, *digits, options.data.held_out)
-    folder = options.data.data.expanduser()
-    if options.data.download:
-        rpm.datasets.download_mnist(folder, progress=not options.run.quiet)
-    try:
-        test = rpm.datasets.load_mnist(folder, "test", memory_map=True)
-        if any(folder.glob("train-*")):
-            return rpm.datasets.load_mnist(folder, "train", memory_map=True), test
-    except (FileNotFoundError, ValueError) as error:
-        raise OptionError(f"--data: {error}; --download fetches MNIST into {folder}") from error
-    number = test.labels.shape[0]
-    stay = number - round(number * options.data.held_out)
-    if not 0 < stay < number:
-        raise OptionError(f"--held-out {options.data.held_out} of {number} images leaves none in a part")
-    return part_of(test, slice(stay)), part_of(test, slice(stay, None))
-
-
-def part_of(images: rpm.datasets.LabelledImages, rows: slice) -> rpm.datasets.LabelledImages:
-    """Some of the images."""
-    return rpm.datasets.LabelledImages(images.images[rows], images.labels[rows])
-
-
 # Model.
 
 
@@ -113,7 +81,8 @@ def build_model(options: Options, data: DigitData) -> Any:
     else:
         natural = rpm.expfam.Categorical(jnp.zeros(wanted.num_states or data.num_labels))
     prior = rpm.priors.static(natural, learnable=wanted.learn_prior)
-    network = build_network(options, data)
+    sizes = [view.shape[1:3] for view in data.train.views]
+    network = network_for(wanted.network, sizes, wanted.hidden)
     if wanted.joint:
         return rpm.JointRPM(
             prior,
@@ -127,15 +96,6 @@ def build_model(options: Options, data: DigitData) -> Any:
     if wanted.local_states is not None:
         return rpm.LocalLatentRPM(prior, factors, num_local_states=wanted.local_states)
     return rpm.RPM(prior, factors, rpm.posteriors.conjugate() if wanted.posterior == "conjugate" else None)
-
-
-def build_network(options: Options, data: DigitData) -> Any:
-    """A perceptron for small images, a convolutional network for large ones."""
-    wanted = options.model
-    sides = [min(view.shape[1:3]) for view in data.train.views]
-    kind = wanted.network if wanted.network != "auto" else ("cnn" if min(sides) >= 16 else "mlp")
-    network = rpm.networks.CNN if kind == "cnn" else rpm.networks.MLP
-    return network(**given(hidden=wanted.hidden))
 
 
 def fit_arguments(options: Options, size: int) -> dict[str, Any]:

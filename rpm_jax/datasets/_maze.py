@@ -10,7 +10,7 @@ from jax.typing import ArrayLike
 
 from rpm_jax._checks import as_keys, is_concrete, require_positive_integer
 from rpm_jax._jit import jit
-from rpm_jax.datasets._arguments import require_at_least
+from rpm_jax.datasets._arguments import require_at_least, require_positive
 
 MAZE = (
     "...##...",
@@ -20,6 +20,9 @@ MAZE = (
     "#......#",
 )
 """Two rooms, a short corridor and a long one; # is a wall. 28 places are free."""
+
+MOVES = np.array([(-1, 0), (1, 0), (0, -1), (0, 1)])
+"""To the cells beside one's own."""
 
 
 class MazeWalk(NamedTuple):
@@ -34,6 +37,7 @@ class MazeWalk(NamedTuple):
         scenes: What each place looks like without noise, shape (S, V, V).
         walls: Where no agent can be, boolean, shape (H, W).
         times: Equally spaced on [0, 1], shape (T,).
+        asides: What the four cells beside each place look like without noise, shape (4, S, V, V).
     """
 
     views: Array
@@ -44,6 +48,7 @@ class MazeWalk(NamedTuple):
     scenes: Array
     walls: Array
     times: Array
+    asides: Array
 
     def split(self, num_first: int) -> tuple[Self, Self]:
         """Part the walks in two, both in the same maze.
@@ -75,14 +80,20 @@ def maze_walk(
     walls: ArrayLike | None = None,
     visual_field: int = 5,
     noise: float = 1.0,
+    flips: float = 0.0,
+    jitter: float = 0.0,
     stay: float = 0.1,
+    reach: float | None = None,
 ) -> MazeWalk:
     """Random walks, seen as noisy views of a textured floor.
 
-        z_1 ~ π,   z_t+1 = z_t with probability s, else one of its free neighbours (up to four), all alike
-        x_t = floor around z_t + σ ε_t,   floor ~ N(0, 1) at each place, 0 at walls,   ε ~ N(0, 1)
+        z_1 ~ π,   z_t+1 = z_t with probability s, else j with probability ∝ w(d(z_t, j))
+        x_t = b_t floor around z_t + σ ε_t,   floor ~ N(0, 1) at each place, 0 at walls,   ε ~ N(0, 1)
 
-    π, proportional to the number of neighbours, is stationary: the walk is as likely at any place at all
+    d is the number of steps from place to place round the walls; w(d) = 1 for the free neighbours, d = 1, and
+    0 else; or exp(−d/ℓ), with jumps. Every pixel of b is −1 with the probability `flips`, else 1 (Bernoulli
+    noise); with the probability `jitter` the agent looks at the floor around one of the four cells beside its
+    own. π, proportional to Σ_j w(d(i, j)), is stationary: the walk is as likely at any place at all
     times. The floor and its noise come from the key; `MazeWalk.split` makes other data of the same maze.
     Can be jitted and mapped over keys; the sizes are Python integers, the walls a known array.
 
@@ -95,7 +106,10 @@ def maze_walk(
         visual_field: V, odd: how many cells across the agent sees.
         noise: σ. At its default a linear classifier finds the place in a view of the default maze about
             four times out of five.
+        flips: The probability that a pixel changes its sign, in [0, 1].
+        jitter: The probability of a look aside, in [0, 1].
         stay: s, in [0, 1).
+        reach: ℓ > 0, in steps: how far jumps go. None: to neighbours only.
 
     Returns:
         The views, the places and the maze.
@@ -117,19 +131,33 @@ def maze_walk(
     require_at_least(f"{name}: noise", noise, 0)
     if is_concrete(stay) and not 0 <= stay < 1:
         raise ValueError(f"{name}: stay must lie in [0, 1), got {stay!r}")
+    for argument, probability in [("flips", flips), ("jitter", jitter)]:
+        if is_concrete(probability) and not 0 <= probability <= 1:
+            raise ValueError(f"{name}: {argument} must lie between 0 and 1, got {probability!r}")
+    if reach is not None:
+        require_positive(f"{name}: reach", reach)
     maze = _maze(name, walls)
     places = np.argwhere(~maze)
-    neighbours = np.abs(places[:, None] - places).sum(-1) == 1
-    degree = neighbours.sum(1)
-    step = jnp.asarray(neighbours / degree[:, None], float)
-    transition = stay * jnp.eye(len(places)) + (1 - stay) * step
-    initial = jnp.asarray(degree / degree.sum(), float)
+    weights = _weights(places, reach)
+    total = weights.sum(1, keepdims=True)
+    transition = stay * jnp.eye(len(places)) + (1 - stay) * weights / total
+    initial = total[:, 0] / total.sum()
     floor_key, walk_key, noise_key = jax.random.split(key, 3)
     states = _walk(walk_key, initial, transition, num_sequences, num_steps)
-    scenes = _scenes(floor_key, maze, places, visual_field)
-    shape = (*states.shape, visual_field, visual_field)
+    floor = jnp.where(maze, 0.0, jax.random.normal(floor_key, maze.shape))
+    scenes = _scenes(floor, places, visual_field)
+    asides = jnp.stack([_scenes(floor, places + move, visual_field) for move in MOVES])
+    views = scenes[states]
+    # Keys of their own, so that walks and noise are the same with and without.
+    if not (is_concrete(jitter) and jitter == 0):
+        chance = jnp.array([1 - jitter, *[jitter / len(MOVES)] * len(MOVES)])
+        looks = jax.random.categorical(jax.random.fold_in(noise_key, 1), jnp.log(chance), shape=states.shape)
+        views = jnp.concatenate([scenes[None], asides])[looks, states]
+    if not (is_concrete(flips) and flips == 0):
+        flipped = jax.random.bernoulli(jax.random.fold_in(noise_key, 2), flips, views.shape)
+        views = jnp.where(flipped, -views, views)
     return MazeWalk(
-        views=scenes[states] + noise * jax.random.normal(noise_key, shape),
+        views=views + noise * jax.random.normal(noise_key, views.shape),
         states=states,
         places=jnp.asarray(places),
         initial=initial,
@@ -137,6 +165,7 @@ def maze_walk(
         scenes=scenes,
         walls=jnp.asarray(maze),
         times=jnp.linspace(0.0, 1.0, num_steps),
+        asides=asides,
     )
 
 
@@ -154,12 +183,22 @@ def _walk(key: Array, initial: Array, transition: Array, num_sequences: int, num
     return jnp.concatenate([start[None], others]).T
 
 
-def _scenes(key: Array, maze: np.ndarray, places: np.ndarray, visual_field: int) -> Array:
-    """The floor around each place, shape (S, V, V)."""
-    floor = jnp.where(maze, 0.0, jax.random.normal(key, maze.shape))
-    around = jnp.pad(floor, visual_field // 2)
-    cells = np.arange(visual_field)
-    rows, columns = places[:, 0, None, None] + cells[:, None], places[:, 1, None, None] + cells
+def _weights(places: np.ndarray, reach: float | None) -> Array:
+    """How likely steps are, up to a factor for each row, shape (S, S), symmetric, 0 on the diagonal."""
+    from scipy.sparse.csgraph import shortest_path
+
+    neighbours = np.abs(places[:, None] - places).sum(-1) == 1
+    if reach is None:
+        return jnp.asarray(neighbours, float)
+    distance = jnp.asarray(shortest_path(neighbours, unweighted=True), float)
+    return jnp.exp(-distance / reach) * (1 - jnp.eye(len(places)))
+
+
+def _scenes(floor: Array, cells: np.ndarray, visual_field: int) -> Array:
+    """The floor around each of some cells, in the maze or beside it, shape (cells, V, V)."""
+    around = jnp.pad(floor, visual_field // 2 + 1)
+    field = np.arange(visual_field) + 1
+    rows, columns = cells[:, 0, None, None] + field[:, None], cells[:, 1, None, None] + field
     return around[rows, columns]
 
 

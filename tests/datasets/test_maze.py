@@ -85,6 +85,42 @@ def test_single_views_tell_the_place_often_but_not_always(walk):
     assert 0.7 < np.mean(best == np.asarray(walk.states).ravel()) < 0.95
 
 
+def test_jumps_are_less_likely_the_farther_they_go():
+    """Round the wall: the ends of the corner are two steps apart."""
+    walk = SMALL(KEY, walls=CORNER, reach=1.5, stay=0.2)
+    weights = np.exp(-np.array([[np.inf, 1, 2], [1, np.inf, 1], [2, 1, np.inf]]) / 1.5)
+    step = weights / weights.sum(1, keepdims=True)
+    np.testing.assert_allclose(walk.transition, 0.2 * np.eye(3) + 0.8 * step, rtol=1e-6)
+    np.testing.assert_allclose(walk.initial, weights.sum(1) / weights.sum(), rtol=1e-6)
+    np.testing.assert_allclose(walk.initial @ walk.transition, walk.initial, rtol=1e-6)
+
+
+def test_pixels_are_flipped():
+    quiet = SMALL(KEY, num_steps=200, noise=0.0)
+    flipped = SMALL(KEY, num_steps=200, noise=0.0, flips=0.3)
+    assert jnp.array_equal(flipped.states, quiet.states)
+    seen = np.asarray(quiet.views) != 0
+    ratio = (np.asarray(flipped.views)[seen] / np.asarray(quiet.views)[seen]).round(6)
+    assert set(np.unique(ratio)) == {-1.0, 1.0}
+    assert abs((ratio < 0).mean() - 0.3) < STANDARD_ERRORS * np.sqrt(0.21 / ratio.size)
+
+
+def test_agents_look_aside():
+    """The middle of a view is then that of a cell beside."""
+    quiet = SMALL(KEY, num_steps=300, noise=0.0, visual_field=3)
+    jittered = SMALL(KEY, num_steps=300, noise=0.0, visual_field=3, jitter=0.4)
+    assert jnp.array_equal(jittered.states, quiet.states)
+    scenes, views = np.asarray(quiet.views), np.asarray(jittered.views)
+    same = (views == scenes).all((-2, -1))
+    assert abs(same.mean() - 0.6) < STANDARD_ERRORS * np.sqrt(0.24 / same.size)
+    beside = np.stack([scenes[..., 0, 1], scenes[..., 2, 1], scenes[..., 1, 0], scenes[..., 1, 2]], axis=-1)
+    middle = views[..., 1, 1]
+    found = (middle[..., None] == beside)[~same]
+    assert found.any(-1).all()
+    asides = np.asarray(quiet.asides)[:, np.asarray(quiet.states)]
+    assert (views == asides).all((-2, -1)).any(0)[~same].all()
+
+
 def test_key_jit_and_vmap():
     first, again = SMALL(KEY), SMALL(KEY)
     assert jax.tree.all(jax.tree.map(jnp.array_equal, first, again))
@@ -114,6 +150,9 @@ def test_split_keeps_the_maze():
         ({"num_steps": 2.5}, "num_steps must be a positive integer, got 2.5"),
         ({"visual_field": 4}, "visual_field must be odd, .*got 4"),
         ({"noise": -1.0}, "noise must be finite and at least 0, got -1.0"),
+        ({"flips": 1.5}, "flips must lie between 0 and 1, got 1.5"),
+        ({"jitter": -0.1}, "jitter must lie between 0 and 1, got -0.1"),
+        ({"reach": 0.0}, "reach must be positive and finite, got 0.0"),
         ({"stay": 1.0}, r"stay must lie in \[0, 1\), got 1.0"),
         ({"walls": np.zeros((3, 3))}, r"walls must be a boolean array .*got shape \(3, 3\) of float64"),
         ({"walls": np.array([[False, True, False]])}, "walls must leave at least two .*got 2 in 2 pieces"),

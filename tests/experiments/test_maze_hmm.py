@@ -2,12 +2,14 @@
 
 import json
 
+import jax
 import numpy as np
 import pytest
 
 import rpm_jax as rpm
 from experiments import _cli, maze_hmm
-from experiments._maze_options import Options
+from experiments._maze_options import Options, check, sizes
+from experiments._maze_scores import view_log_likelihood
 from experiments._maze_warm_start import kmeans_responsibilities
 
 WALLS = "#####\n#...#\n#.#.#\n#####\n"
@@ -52,6 +54,40 @@ def test_files_and_numbers(done):
     assert metrics["transition_error"] == pytest.approx(float(error), rel=1e-5)
     np.testing.assert_allclose(arrays["recovered_transition"].sum(-1), 1.0, rtol=1e-5)
     assert metrics["true_model"]["accuracy_train"] >= metrics["accuracy_train"] - 0.05
+
+
+def test_long_trajectories_in_the_place_of_many_walks():
+    def found(*arguments):
+        return sizes(_cli.parse(Options, "maze_hmm", None, list(arguments), None, check))
+
+    assert found() == (50, 50, 100)
+    assert found("--trajectories", "1") == (1, 1, 10_000)
+    assert found("--trajectories", "3", "-T", "70", "--num-held-out", "2") == (3, 2, 70)
+
+
+@pytest.mark.slow
+def test_one_trajectory_is_fitted(tiny, tmp_path):
+    words = ["--trajectories", "1", "-T", "30", "--no-figures", "--seeds", "1", "--flips", "0.05"]
+    both = [*tiny[2:], *words, "--batch-size", "1", "--num-held-out", "1", "--output", str(tmp_path)]
+    assert maze_hmm.main(both) == 0
+    arrays = np.load(tmp_path / "arrays.npz")
+    assert arrays["states"].shape == arrays["paths_heldout"].shape == (1, 30)
+    assert np.isfinite(read(tmp_path, "metrics.json")["bound_train"])
+
+
+def test_the_true_model_knows_of_flips_and_looks_aside():
+    walks = rpm.datasets.maze_walk(
+        jax.random.key(0), num_sequences=2, num_steps=3, noise=0.5, flips=0.2, jitter=0.4, visual_field=3
+    )
+    found = view_log_likelihood(walks, 0.5, 0.2, 0.4)
+    assert found.shape == (2, 3, 28)
+    view, place = np.asarray(walks.views)[1, 2].ravel(), 7
+    total = 0.0
+    for scene, chance in [(walks.scenes, 0.6), *((aside, 0.1) for aside in walks.asides)]:
+        seen = np.asarray(scene)[place].ravel()
+        each = [np.exp(-((view - sign * seen) ** 2) / (2 * 0.25)) for sign in (1, -1)]
+        total += chance * np.prod(0.8 * each[0] + 0.2 * each[1])
+    assert found[1, 2, place] == pytest.approx(np.log(total))
 
 
 @pytest.mark.slow
