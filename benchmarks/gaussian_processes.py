@@ -3,7 +3,8 @@
 `--what` says what is measured. `steps`: a training step (bound, gradient, update) of a model of N sequences
 with J views and two latents, dense and in O(T). `smoothing`: conditioning the prior on B sequences, alone and
 with the gradient of log-normaliser and marginals in potentials and length scales, up to long sequences; drawn
-with `--figure`. `crossover`: the same for short ones, by number of states. `fit`: seconds of `fit_seeds`.
+with `--figure`. `crossover`: the same for short ones, by number of states. `inducing`: the same of a kernel
+without states, of length scale T/20, dense and by inducing points. `fit`: seconds of `fit_seeds`.
 """
 
 import itertools
@@ -22,7 +23,7 @@ from benchmarks._report import Benchmark, Column, print_table
 from benchmarks._timing import alternate, milliseconds_per_step
 from rpm_jax.expfam import DiagonalGaussian
 from rpm_jax.priors import solvers
-from rpm_jax.priors.kernels import Matern
+from rpm_jax.priors.kernels import RBF, Kernel, Matern, num_states
 
 COLUMNS = (
     Column("what", "what", "<10"),
@@ -75,7 +76,12 @@ def compiled_step(name: str, num_sequences: int, num_sites: int, num_views: int,
 
 
 def compiled_smoothing(
-    name: str, order: float, num_sites: int, batch_size: int, gradient: bool, num_latents: int = 2
+    solver: solvers.Solver,
+    kernel: Kernel,
+    num_sites: int,
+    batch_size: int,
+    gradient: bool,
+    num_latents: int = 2,
 ) -> dict:
     """Conditioning, of which `run` makes one."""
     rng = np.random.default_rng(0)
@@ -85,9 +91,7 @@ def compiled_smoothing(
         jnp.asarray(rng.normal(size=shape), jnp.float32), jnp.asarray(-0.5 * evidence, jnp.float32)
     )
     times = np.arange(num_sites, dtype=np.float32)
-    spec = rpm.priors.gaussian_process(
-        times, Matern(order, 10.0), num_latents=num_latents, solver=SOLVERS[name]
-    )
+    spec = rpm.priors.gaussian_process(times, kernel, num_latents=num_latents, solver=solver)
 
     def total(params: dict, potentials: DiagonalGaussian) -> jax.Array:
         posterior = spec.apply(params).condition(potentials)
@@ -97,10 +101,8 @@ def compiled_smoothing(
     function = jax.jit(jax.grad(total, (0, 1)) if gradient else total)
     params = spec.init(jax.random.key(0))
     what = "gradient" if gradient else "smoothing"
-    states = int(order + 0.5)
-    return _compiled(
-        function, lambda: (params, potentials), what=what, solver=name, num_sites=num_sites, states=states
-    )
+    about = {"what": what, "solver": type(solver).__name__.lower(), "num_sites": num_sites}
+    return _compiled(function, lambda: (params, potentials), states=num_states(kernel) or 0, **about)
 
 
 def _compiled(function: Any, arguments: Any, **about: Any) -> dict:
@@ -130,12 +132,19 @@ def measure(arguments: Any) -> Iterator[dict[str, Any]]:
             yield from in_turns([compiled_step(name, *fixed) for name in names], arguments.rounds)
     if "smoothing" in arguments.what:
         for size, gradient in itertools.product(arguments.long, (False, True)):
-            case = compiled_smoothing("markov", 1.5, size, arguments.long_batch, gradient)
+            own = (SOLVERS["markov"], Matern(1.5, 10.0), size)
+            case = compiled_smoothing(*own, arguments.long_batch, gradient)
             yield from in_turns([case], arguments.rounds)
     if "crossover" in arguments.what:
         for order, size in itertools.product((0.5, 1.5, 2.5), arguments.short):
-            cases = [compiled_smoothing(n, order, size, arguments.batch_size, True) for n in SOLVERS]
+            own = (Matern(order, 10.0), size, arguments.batch_size, True)
+            cases = [compiled_smoothing(solver, *own) for solver in SOLVERS.values()]
             yield from in_turns(cases, arguments.rounds)
+    if "inducing" in arguments.what:
+        for size, gradient in itertools.product(arguments.inducing_sites, (False, True)):
+            own = (RBF(size / 20), size, arguments.inducing_batch, gradient)
+            both = (solvers.inducing(arguments.inducing), solvers.dense())
+            yield from in_turns([compiled_smoothing(solver, *own) for solver in both], arguments.rounds)
     if "fit" in arguments.what:
         yield from fits(arguments)
 
@@ -176,12 +185,15 @@ def draw(content: Mapping[str, Any]) -> Any:
 def main() -> int:
     """Print a table, and write it as JSON where asked."""
     benchmark = Benchmark("gaussian_processes", __doc__, draw)
-    benchmark.choices("--what", ("steps", "smoothing", "crossover", "fit"), "what is measured")
+    benchmark.choices("--what", ("steps", "smoothing", "crossover", "inducing", "fit"), "what is measured")
     benchmark.number("--num-sites", [100, 250, 400, 1000], "T of steps")
     benchmark.number("--most-dense", 1000, "the longest T of dense covariances")
     benchmark.number("--long", [100, 1000, 10_000, 100_000], "T of smoothing")
     benchmark.number("--long-batch", 8, "B of smoothing")
     benchmark.number("--short", [20, 30, 40, 50, 60, 80, 100, 150], "T around the crossover")
+    benchmark.number("--inducing-sites", [500, 2000], "T of inducing points and of dense covariances")
+    benchmark.number("--inducing-batch", 2, "B of these")
+    benchmark.number("--inducing", 60, "M")
     benchmark.number("--num-sequences", 40, "N")
     benchmark.number("--num-views", 3, "J")
     benchmark.number("--batch-size", 32, "B")

@@ -11,8 +11,9 @@ import pytest
 ROOT = pathlib.Path(__file__).parents[1]
 PACKAGE = ROOT / "rpm_jax"
 
-TOOLS = {"_arrays", "_checks", "_columns", "_devices", "_factorise", "_linalg", "_products", "_pytree"}
-TOOLS |= {"_equality", "_if_needed", "_jit", "_pickling", "_record", "_repr", "_split_products", "_structure"}
+TOOLS = {"_arrays", "_checks", "_columns", "_devices", "_factorise", "_folds", "_linalg", "_products"}
+TOOLS |= {"_equality", "_if_needed", "_jit", "_pickling", "_pytree", "_record", "_repr"}
+TOOLS |= {"_split_products", "_structure"}
 LAYERS = [
     {"expfam"},
     {"priors"},
@@ -38,6 +39,7 @@ EDGES = {
     "copulas": {"expfam", "marginals"},
     "datasets": set(),
     "metrics": set(),
+    "decoding": {"networks"},
     "plots": {
         "data",
         "model",

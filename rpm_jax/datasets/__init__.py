@@ -14,6 +14,7 @@ from rpm_jax.datasets._digits import load_digits
 from rpm_jax.datasets._idx import read_idx
 from rpm_jax.datasets._labelled_images import LabelledImages, hold_out
 from rpm_jax.datasets._linear_system import LinearSystem, linear_system
+from rpm_jax.datasets._lorenz import LorenzSpikes, lorenz_spikes
 from rpm_jax.datasets._maze import MazeWalk, maze_walk
 from rpm_jax.datasets._mnist import download_mnist, load_mnist
 from rpm_jax.datasets._patches import image_patches
@@ -29,6 +30,7 @@ __all__ = [
     "DigitChains",
     "LabelledImages",
     "LinearSystem",
+    "LorenzSpikes",
     "MazeWalk",
     "Peers",
     "Pendulum",
@@ -45,6 +47,7 @@ __all__ = [
     "linear_system",
     "load_digits",
     "load_mnist",
+    "lorenz_spikes",
     "maze_walk",
     "peers",
     "pendulum",

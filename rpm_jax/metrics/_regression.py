@@ -29,6 +29,17 @@ class AlignedLatent(NamedTuple):
     slope: Array
     intercept: Array
 
+    def apply(self, recovered: ArrayLike) -> Array:
+        """The same map of other recovered latents, such as forecasts.
+
+        Args:
+            recovered: Shape (..., K).
+
+        Returns:
+            Shape (...) or (..., D).
+        """
+        return _matmul(as_floating("recovered", recovered), self.slope) + self.intercept
+
     def standard_deviation(self, standard_deviation: ArrayLike) -> Array:
         """Carry posterior standard deviations of independent latents over: √Σ_k slope_k² σ_k².
 
@@ -57,15 +68,17 @@ def align_latent(latent: ArrayLike, recovered: ArrayLike, *, fit_fraction: float
     Raises:
         ValueError: If the shapes do not match or `fit_fraction` leaves no sequence.
     """
-    target, inputs = _checked("align_latent", latent, recovered)
-    num_fit = _num_fit("align_latent", target.shape[0], fit_fraction, num_scored=0)
+    target, inputs = checked_latents("align_latent", latent, recovered)
+    num_fit = num_sequences_to_fit("align_latent", target.shape[0], fit_fraction, num_scored=0)
     aligned = _align(target, inputs, num_fit)
     if jnp.ndim(latent) == 2:
         return AlignedLatent(*(field[..., 0] for field in aligned))
     return aligned
 
 
-def linear_r2(latent: ArrayLike, recovered: ArrayLike, *, fit_fraction: float = 0.5) -> Array:
+def linear_r2(
+    latent: ArrayLike, recovered: ArrayLike, *, fit_fraction: float = 0.5, per_dimension: bool = False
+) -> Array:
     """R² of the true latent given the recovered ones, on sequences the regression has not seen.
 
         R² = 1 − Σ (z − ẑ)² / Σ (z − z̄)²,   ẑ = recovered · slope + intercept
@@ -77,18 +90,62 @@ def linear_r2(latent: ArrayLike, recovered: ArrayLike, *, fit_fraction: float = 
         latent: The truth, shape (N, T) or (N, T, D).
         recovered: Posterior means, shape (N, T, K).
         fit_fraction: The part of the sequences that is fitted; the rest is scored.
+        per_dimension: Whether R² is that of each dimension of the truth, shape (D,), and not of their sums.
 
     Returns:
-        A scalar; NaN or −∞ if the scored sequences' latent is constant.
+        A scalar, or shape (D,); NaN or −∞ if the scored sequences' latent is constant.
 
     Raises:
         ValueError: If the shapes do not match, or no sequence is left to fit or to score.
     """
-    target, inputs = _checked("linear_r2", latent, recovered)
-    num_fit = _num_fit("linear_r2", target.shape[0], fit_fraction, num_scored=1)
-    scored = _rows(target[num_fit:])
-    residual = scored - _rows(_align(target, inputs, num_fit).mean[num_fit:])
-    return 1.0 - jnp.sum(residual**2) / jnp.sum((scored - jnp.mean(scored, axis=0)) ** 2)
+    target, inputs = checked_latents("linear_r2", latent, recovered)
+    num_fit = num_sequences_to_fit("linear_r2", target.shape[0], fit_fraction, num_scored=1)
+    return r2_of(target[num_fit:], _align(target, inputs, num_fit).mean[num_fit:], per_dimension)
+
+
+def linear_correlation(latent: ArrayLike, recovered: ArrayLike, *, fit_fraction: float = 0.5) -> Array:
+    """Correlations of the true latent with the regressed one, on sequences the regression has not seen.
+
+    The affine map is that of `linear_r2`. Unlike R² a correlation forgives errors of scale and offset.
+
+    Args:
+        latent: The truth, shape (N, T) or (N, T, D).
+        recovered: Posterior means, shape (N, T, K).
+        fit_fraction: The part of the sequences that is fitted; the rest is scored.
+
+    Returns:
+        Of each dimension, shape () or (D,), from −1 to 1; NaN where one of the two is constant.
+
+    Raises:
+        ValueError: As `linear_r2`.
+    """
+    target, inputs = checked_latents("linear_correlation", latent, recovered)
+    num_fit = num_sequences_to_fit("linear_correlation", target.shape[0], fit_fraction, num_scored=1)
+    found = correlations(_rows(target[num_fit:]), _rows(_align(target, inputs, num_fit).mean[num_fit:]))
+    return found[0] if jnp.ndim(latent) == 2 else found
+
+
+def correlation(truth: ArrayLike, estimate: ArrayLike) -> Array:
+    """Pearson's correlation of every dimension over all points.
+
+    Args:
+        truth: Shape (..., D).
+        estimate: Of the same shape.
+
+    Returns:
+        Shape (D,), from −1 to 1; NaN where one of the two is constant.
+
+    Raises:
+        ValueError: If the shapes differ, or are empty.
+    """
+    name = "correlation"
+    true, found = as_floating(f"{name}: truth", truth), as_floating(f"{name}: estimate", estimate)
+    if true.shape != found.shape or true.ndim < 2 or not true.size:
+        raise ValueError(
+            f"{name}: truth and estimate must both have shape (..., D) and not be empty, got "
+            f"{true.shape} and {found.shape}"
+        )
+    return correlations(_rows(true), _rows(found))
 
 
 def torchrpm_r2(latent: ArrayLike, recovered: ArrayLike) -> Array:
@@ -111,7 +168,7 @@ def torchrpm_r2(latent: ArrayLike, recovered: ArrayLike) -> Array:
     References:
         torchRPM, `linear_regression_1D_latent`.
     """
-    target, inputs = _checked("torchrpm_r2", latent, recovered)
+    target, inputs = checked_latents("torchrpm_r2", latent, recovered)
     if target.shape[-1] != 1:
         raise ValueError(
             f"torchrpm_r2: latent must have shape (N, T) or (N, T, 1), got {target.shape}; "
@@ -128,6 +185,25 @@ def torchrpm_r2(latent: ArrayLike, recovered: ArrayLike) -> Array:
     padded = jnp.concatenate([outputs, jnp.zeros((num_latents, 1), outputs.dtype)])
     slope = _least_squares(augmented, padded, jnp.sqrt(jnp.sum(augmented**2, axis=0)))
     return 1.0 - jnp.sum((outputs - _matmul(features, slope)) ** 2) / jnp.sum(outputs**2)
+
+
+def r2_of(truth: Array, estimate: Array, per_dimension: bool = False) -> Array:
+    """1 − Σ (z − ẑ)² / Σ (z − z̄)² over the points of shape (..., D), and over the dimensions unless told."""
+    true, axis = _rows(truth), 0 if per_dimension else None
+    squares = (true - _rows(estimate)) ** 2
+    return 1.0 - jnp.sum(squares, axis=axis) / jnp.sum((true - jnp.mean(true, axis=0)) ** 2, axis=axis)
+
+
+def correlations(truth: Array, estimate: Array) -> Array:
+    """Pearson's correlation of each column of (M, D), shape (D,)."""
+    first, second = (values - jnp.mean(values, axis=0) for values in (truth, estimate))
+    squares = jnp.sum(first**2, axis=0) * jnp.sum(second**2, axis=0)
+    return jnp.sum(first * second, axis=0) / jnp.sqrt(squares)
+
+
+def affine_map(target: Array, inputs: Array) -> AlignedLatent:
+    """The least-squares map of inputs (N, T, K) to targets (N, T, D)."""
+    return _align(target, inputs, target.shape[0])
 
 
 def _align(target: Array, inputs: Array, num_fit: int) -> AlignedLatent:
@@ -183,7 +259,7 @@ def _rows(values: Array) -> Array:
     return values.reshape(-1, values.shape[-1])
 
 
-def _checked(function: str, latent: ArrayLike, recovered: ArrayLike) -> tuple[Array, Array]:
+def checked_latents(function: str, latent: ArrayLike, recovered: ArrayLike) -> tuple[Array, Array]:
     target = as_floating(f"{function}: latent", latent)
     inputs = as_floating(f"{function}: recovered", recovered)
     if target.ndim not in (2, 3):
@@ -206,7 +282,7 @@ def _checked(function: str, latent: ArrayLike, recovered: ArrayLike) -> tuple[Ar
     return target.astype(dtype), inputs.astype(dtype)
 
 
-def _num_fit(function: str, num_sequences: int, fit_fraction: float, num_scored: int) -> int:
+def num_sequences_to_fit(function: str, num_sequences: int, fit_fraction: float, num_scored: int) -> int:
     if not 0 < fit_fraction <= 1:
         raise ValueError(f"{function}: fit_fraction must lie between 0 and 1, got {fit_fraction!r}")
     num_fit = math.floor(num_sequences * fit_fraction + 1e-9)

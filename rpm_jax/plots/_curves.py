@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -88,10 +88,13 @@ def learning_curves(
     *,
     steps: ArrayLike | None = None,
     maximum_label: str = "maximum",
+    held_out_steps: ArrayLike | None = None,
+    held_out: ArrayLike | None = None,
 ) -> Figure:
     """One curve for each seed, smoothed by a running median, the chosen one highlighted.
 
-    The vertical axis leaves out the steep first steps if they would flatten all others.
+    The vertical axis leaves out the steep first steps if they would flatten all others. `sweep_curves` draws
+    those of a `Sweep`.
 
     Args:
         curves: Shape (runs, S) or (S,).
@@ -100,13 +103,16 @@ def learning_curves(
         label: Of the vertical axis, with units.
         steps: Shape (S,); 1, 2, ... if not given.
         maximum_label: What the line is called.
+        held_out_steps: Shape (H,).
+        held_out: The same on held-out data, dashed, shape (runs, H) or (H,).
 
     Returns:
         A figure with one axes.
 
     Raises:
         ImportError: If matplotlib is missing.
-        ValueError: If the shapes do not match or `best` is none of the runs.
+        ValueError: If the shapes do not match, `best` is none of the runs, or one of the held-out arguments
+            comes alone.
     """
     name = "learning_curves"
     size = np.shape(curves)[-1] if np.ndim(curves) else 0
@@ -114,18 +120,21 @@ def learning_curves(
     positions = np.arange(1.0, size + 1) if steps is None else array(name, "steps", steps, ("S",), (size,))
     if best is not None and best not in range(len(raw)):
         raise ValueError(f"{name}: best must be the index of one of the {len(raw)} runs, got {best!r}")
+    if (held_out_steps is None) != (held_out is None):
+        raise ValueError(f"{name}: held_out_steps and held_out come together, got only one of them")
     centres, smooth = _running_median(positions, raw)
 
     figure = new_figure(5.6, 3.4)
     axes = figure.subplots()
-    others = [run for run in range(len(raw)) if run != best]
-    for place, run in enumerate(others):
-        text = "a run" if place == 0 and best is not None else None
-        axes.plot(centres, smooth[run], color=BLUE, alpha=0.5, lw=0.9, zorder=2, label=text)
-    if best is not None:
-        chosen = f"run {best}, chosen"
-        axes.plot(centres, smooth[best], color=VERMILION, lw=2.0, zorder=3, label=chosen)
+    _runs_and_best(axes, centres, smooth, best, "-", "")
     drawn = [smooth]
+    if held_out_steps is not None and held_out is not None:
+        looks = array(name, "held_out_steps", held_out_steps, ("H",))
+        values = per_seed(name, "held_out", held_out, "H", looks.size)
+        if len(values) != len(raw):
+            raise ValueError(f"{name}: held_out must be of {len(raw)} runs as curves are, got {len(values)}")
+        _runs_and_best(axes, looks, values, best, (0, (4, 1.5)), ", held out")
+        drawn.append(values)
     if maximum is not None:
         axes.axhline(maximum, color=BLACK, lw=1.0, ls=(0, (4, 1.5)), zorder=1, label=maximum_label)
         drawn.append(np.full((1, smooth.shape[1]), maximum))
@@ -137,6 +146,27 @@ def learning_curves(
     if axes.get_legend_handles_labels()[0]:
         axes.legend(frameon=False, fontsize=9, loc="best")
     return figure
+
+
+def sweep_curves(sweep: Any, label: str = "bound (nats per datum)") -> Figure:
+    """The bound of all seeds of a sweep over training, that with the best bound in the end highlighted.
+
+    Args:
+        sweep: Of `rpm_jax.fit_seeds`; its held-out bounds are drawn where it has any.
+        label: Of the vertical axis, with units.
+
+    Returns:
+        A figure with one axes.
+
+    Raises:
+        ImportError: If matplotlib is missing.
+        ValueError: If no seed has a finite bound.
+    """
+    history = sweep.history
+    looks = {}
+    if np.size(history.held_out_steps):
+        looks = {"held_out_steps": history.held_out_steps, "held_out": history.held_out}
+    return learning_curves(history.train, sweep.best_index(), label=label, **looks)
 
 
 def drift(steps: ArrayLike, log_masses: ArrayLike) -> Figure:
@@ -178,6 +208,18 @@ def _limit_across(axes: Axes, steps: NDArray) -> None:
     axes.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 2.5, 5, 10], integer=True))
     if steps[0] < steps[-1]:
         axes.set_xlim(steps[0], steps[-1])
+
+
+def _runs_and_best(
+    axes: Axes, steps: NDArray, values: NDArray, best: int | None, style: Any, what: str
+) -> None:
+    others = [run for run in range(len(values)) if run != best]
+    for place, run in enumerate(others):
+        text = f"a run{what}" if place == 0 and (best is not None or what) else None
+        axes.plot(steps, values[run], color=BLUE, alpha=0.5, lw=0.9, ls=style, zorder=2, label=text)
+    if best is not None:
+        text = f"run {best}, chosen{what}"
+        axes.plot(steps, values[best], color=VERMILION, lw=2.0, ls=style, zorder=3, label=text)
 
 
 def _seeds_and_median(axes: Axes, steps: NDArray, values: NDArray, colour: str, label: str) -> None:

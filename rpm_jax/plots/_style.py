@@ -63,7 +63,7 @@ def colours_of_views(num_views: int) -> list[Any]:
     return list(colormaps["viridis"](np.linspace(0.0, 0.9, num_views)))
 
 
-def scale_of_views(figure: Figure, axes: Axes, num_views: int) -> None:
+def scale_of_views(figure: Figure, axes: Axes | list[Axes], num_views: int) -> None:
     """The scale of colours of many views, beside the axes."""
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import BoundaryNorm, ListedColormap

@@ -86,6 +86,13 @@ REFUSED = {
         ("--peak 0.01", "--peak and background must be probabilities, background at most peak, got 0.01"),
         ("--learning-rate 0", "--learning-rate must be a positive number, got 0.0"),
     ],
+    "lorenz": [
+        ("-T 1", "--sequence-length must be an integer of at least 2, got 1"),
+        ("-J 10 --num-neurons 9", "--num-groups must be at most --num-neurons 9, got 10"),
+        ("--batch-size 31", "--batch-size must be at most --num-sequences 30, got 31"),
+        ("--kernel matern52", "--kernel does not go together with --prior chain, give --prior process"),
+        ("--step 0", "--step must be a positive number, got 0.0"),
+    ],
     "linear_system": [
         ("-T 2", "--sequence-length must be an integer of at least 3, got 2"),
         ("--batch-size 257", "--batch-size must be at most --num-sequences 256, got 257"),

@@ -5,7 +5,7 @@ import pytest
 from sklearn.linear_model import LinearRegression
 from sklearn.metrics import r2_score
 
-from rpm_jax.metrics import align_latent, linear_r2, torchrpm_r2
+from rpm_jax.metrics import align_latent, correlation, linear_correlation, linear_r2, torchrpm_r2
 
 N, T, K = 12, 30, 3
 
@@ -212,3 +212,19 @@ def test_nothing_left_to_fit_or_to_score(num_sequences, fraction):
 def test_whole_numbers_are_taken_as_floats():
     latent = np.arange(20).reshape(4, 5)
     np.testing.assert_allclose(linear_r2(latent, 2 * latent[..., None]), 1.0, rtol=1e-6)
+
+
+def test_r2_and_correlation_of_every_dimension(generator):
+    recovered = generator.normal(size=(N, T, K))
+    noise = np.array([0.1, 2.0]) * generator.normal(size=(N, T, 2))
+    latent = recovered @ generator.normal(size=(K, 2)) + noise
+    found = linear_r2(latent, recovered, per_dimension=True)
+    np.testing.assert_allclose(found, [linear_r2(latent[..., d], recovered) for d in range(2)], rtol=1e-9)
+    model = LinearRegression().fit(recovered[:6].reshape(-1, K), latent[:6].reshape(-1, 2))
+    estimate = model.predict(recovered[6:].reshape(-1, K))
+    expected = [np.corrcoef(estimate[:, d], latent[6:].reshape(-1, 2)[:, d])[0, 1] for d in range(2)]
+    np.testing.assert_allclose(linear_correlation(latent, recovered), expected, rtol=1e-9)
+    np.testing.assert_allclose(linear_correlation(latent[..., 0], recovered), expected[0], rtol=1e-9)
+    np.testing.assert_allclose(correlation(latent[6:], estimate.reshape(6, T, 2)), expected, rtol=1e-9)
+    with pytest.raises(ValueError, match=r"correlation: truth and estimate must .* got \(3,\) and \(3,\)"):
+        correlation(np.ones(3), np.ones(3))

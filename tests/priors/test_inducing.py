@@ -141,7 +141,7 @@ def test_locations_are_spread_and_learned():
     corners = solvers.inducing(4).prior(KERNELS["rbf"], {}, square, jnp.zeros((1, 9))).inducing
     assert {tuple(map(float, place)) for place in corners} == {(0, 0), (0, 200), (2, 0), (2, 200)}
 
-    spec = process(solvers.inducing(3, learned=True), KERNELS["rbf"], mean="constant")
+    spec = process(solvers.inducing(3), KERNELS["rbf"], mean="constant")
     params = spec.init(jax.random.key(0))
 
     def bound(params):

@@ -18,18 +18,20 @@ class Inducing:
 
     Attributes:
         number: M, at most T.
-        learned: Whether the locations are learned; where not, they are spread over those of the sites.
+        learned: Whether the locations are learned; where not, they are spread over those of the sites. None:
+            where all data have the same sites.
         num_sites: Of how many of the sites, from the first; None: of all.
     """
 
     number: int
-    learned: bool = False
+    learned: bool | None = None
     num_sites: int | None = None
 
     def __post_init__(self) -> None:
         """Check what was given."""
         require_positive_integer("inducing: number", self.number)
-        require_boolean("inducing: learned", self.learned)
+        if self.learned is not None:
+            require_boolean("inducing: learned", self.learned)
 
     def check(self, kernel: Kernel, num_dimensions: int) -> None:
         """All are fine."""
@@ -37,7 +39,7 @@ class Inducing:
 
     def init(self, times: Array) -> dict[str, Array]:
         """How far the locations are from where they started, in steps between them; empty if not learned."""
-        if not self.learned:
+        if self.learned is False:
             return {}
         return {"shift": jnp.zeros((self.number, *times.shape[1:]), times.dtype)}
 
@@ -63,7 +65,7 @@ class Inducing:
         return InducingGaussianProcess(mean, kernel, params, times, inducing)
 
 
-def inducing(number: int, *, learned: bool = False) -> Inducing:
+def inducing(number: int, *, learned: bool | None = None) -> Inducing:
     """Take inducing locations, O(T M²), where a process is smooth between M < T of them.
 
     For kernels that have no Markov form, and for locations in several dimensions, of more sites than dense
@@ -72,7 +74,8 @@ def inducing(number: int, *, learned: bool = False) -> Inducing:
 
     Args:
         number: M. A process in time of length scale ℓ over a span S needs some 2 S/ℓ.
-        learned: Whether the locations are learned, with the prior's learning rate.
+        learned: Whether the locations are learned, with the prior's learning rate; None: where all data have
+            the same sites. Where not, they are spread over the sites.
     """
     return Inducing(number, learned)
 
