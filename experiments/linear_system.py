@@ -271,10 +271,12 @@ def figures(arrays: dict[str, np.ndarray], runs: dict[str, Runs]) -> dict[str, C
     for kind, each in runs.items():
         drawn |= {
             with_kind("states.png", kind, runs): functools.partial(
-                plots.states_over_time,
-                arrays["states_heldout"],
+                plots.latents_over_time,
+                np.arange(1, 1 + arrays["states_heldout"].shape[1]),
                 arrays[f"mean_heldout_{kind}"],
                 arrays[f"deviation_heldout_{kind}"],
+                truth=arrays["states_heldout"],
+                names=[f"state {d + 1}" for d in range(arrays["states_heldout"].shape[2])],
             ),
             with_kind("bound.png", kind, runs): functools.partial(
                 plots.learning_curves,

@@ -177,8 +177,13 @@ def figures(data: Pair, arrays: dict[str, np.ndarray], chosen: int) -> dict[str,
     else:
         states = arrays["mean_heldout_all"]
     drawn: dict[str, Callable[[], Any]] = {
-        "states.png": lambda: plots.states_over_time(
-            states, mean, deviation, shaded=held_out.dropped.any(1), shade="a view dropped"
+        "states.png": lambda: plots.latents_over_time(
+            np.arange(1, 1 + mean.shape[1]),
+            mean,
+            deviation,
+            truth=states,
+            shaded=held_out.dropped.any(1),
+            shade="a view dropped",
         ),
         "bound.png": lambda: plots.learning_curves(
             arrays["bound_train"], chosen, label="bound (nats per sequence)"

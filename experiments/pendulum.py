@@ -27,7 +27,7 @@ from experiments._forecasts import Forecasts
 from experiments._output import Files
 from experiments._pendulum_autoencoder import codes, with_neighbours
 from experiments._pendulum_options import BATCH_SIZE, Options, check
-from experiments._pendulum_scores import r2, state_regression
+from experiments._pendulum_states import state_regression
 from experiments._spectra import eigenvalues
 from rpm_jax import plots
 from rpm_jax.datasets import Pendulum
@@ -188,16 +188,20 @@ def recover(options: Options, fitted: rpm.train.Fit, data: Films) -> Recovered:
 
 def score(options: Options, data: Films, latents: tuple[np.ndarray, np.ndarray]) -> dict[str, float]:
     """R² of the held-out states, and of all distractors, which are to be ignored."""
-    states = [states_of(options, part) for part in data[:2]]
-    found = r2(states[1], state_regression(latents[0], states[0])(latents[1]))
+    fraction = len(latents[0]) / (len(latents[0]) + len(latents[1]))
+
+    def scored(true: list[np.ndarray]) -> np.ndarray:
+        return np.asarray(
+            rpm.metrics.kernel_ridge_r2(
+                np.concatenate(true), np.concatenate(latents), fit_fraction=fraction, per_dimension=True
+            )
+        )
+
+    found = scored([states_of(options, part) for part in data[:2]])
     scores = {f"r2_{name}": float(value) for name, value in zip(TARGETS, found, strict=True)}
     if options.data.distractor > 0:
-        frames = options.model.frames
-        paths = [together(part.distractors, frames).mean(2) for part in data[:2]]
-        paths = [path.reshape(*path.shape[:2], -1) for path in paths]
-        scores["r2_distractor"] = float(
-            r2(paths[1], state_regression(latents[0], paths[0])(latents[1])).mean()
-        )
+        paths = [together(part.distractors, options.model.frames).mean(2) for part in data[:2]]
+        scores["r2_distractor"] = float(scored([path.reshape(*path.shape[:2], -1) for path in paths]).mean())
     return scores
 
 
@@ -287,13 +291,12 @@ def figures(
     mean = predict(found.mean[1][:NUM_DRAWN])
     deviation = np.sqrt(((predict(found.draws) - mean) ** 2).mean(0))
     return {
-        "states.png": lambda: plots.states_over_time(
-            arrays["states_heldout"][: len(mean)],
+        "states.png": lambda: plots.latents_over_time(
+            together(data[1].times[None], options.model.frames)[0].mean(-1),
             mean,
             deviation,
-            TITLES,
-            times=together(data[1].times[None], options.model.frames)[0].mean(-1),
-            time_label="time (s)",
+            truth=arrays["states_heldout"][: len(mean)],
+            names=TITLES,
         ),
         "films.png": lambda: plots.image_chains(
             arrays["films_heldout"][:, :3].swapaxes(0, 1).reshape(-1, *arrays["films_heldout"].shape[2:])

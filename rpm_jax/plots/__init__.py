@@ -4,7 +4,7 @@ from rpm_jax.plots._angles import circle_graphs, recovered_angles, sorted_adjace
 from rpm_jax.plots._balls import bouncing_balls
 from rpm_jax.plots._curves import NUM_SMOOTHED, bound_history, drift, learning_curves, sweep_curves
 from rpm_jax.plots._densities import density_maps
-from rpm_jax.plots._dynamics import eigenvalues, error_by_horizon, states_over_time
+from rpm_jax.plots._dynamics import eigenvalues, error_by_horizon
 from rpm_jax.plots._examples import patches_by_topic, samples_per_state
 from rpm_jax.plots._factors import factor_moments, factor_states
 from rpm_jax.plots._factors_over_time import factors_over_time
@@ -75,7 +75,6 @@ __all__ = [
     "recovered_angles",
     "samples_per_state",
     "sorted_adjacency",
-    "states_over_time",
     "sweep_curves",
     "topic_proportions",
     "trajectories",

@@ -1,8 +1,8 @@
-"""Linear dynamics: eigenvalues in the unit circle, states over time with what was inferred of them."""
+"""Linear dynamics: eigenvalues in the unit circle, errors of forecasts by horizon."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,7 +16,6 @@ from rpm_jax.plots._style import (
     array,
     colours_of_views,
     declutter,
-    names_of,
     new_figure,
 )
 
@@ -76,75 +75,6 @@ def eigenvalues(true: ArrayLike, recovered: Mapping[str, ArrayLike]) -> Figure:
     )
     part.set_title("upper half, magnified", fontsize=10)
     part.legend(fontsize=8, frameon=False, loc="best")
-    return figure
-
-
-def states_over_time(
-    states: ArrayLike,
-    mean: ArrayLike,
-    deviation: ArrayLike,
-    names: Sequence[object] | None = None,
-    *,
-    times: ArrayLike | None = None,
-    time_label: str = "step",
-    shaded: ArrayLike | None = None,
-    shade: str = "missing",
-    num_sequences: int = 3,
-) -> Figure:
-    """True states and what was inferred of them, mean ± 2 standard deviations.
-
-    Args:
-        states: Shape (N, T, D).
-        mean: On the scale of the states, shape (N, T, D).
-        deviation: Shape (N, T, D).
-        names: Of the D states.
-        times: Shape (T,); the steps if not given.
-        time_label: What they are, with units.
-        shaded: Steps that are marked, such as those where something is missing, boolean, shape (N, T).
-        shade: What they are.
-        num_sequences: How many sequences are drawn, from the first.
-
-    Returns:
-        A figure with an axes for each state (rows) and sequence (columns).
-
-    Raises:
-        ImportError: If matplotlib is missing.
-        ValueError: If the shapes do not match.
-    """
-    name = "states_over_time"
-    truth = array(name, "states", states, ("N", "T", "D"))
-    centre = array(name, "mean", mean, ("N", "T", "D"), truth.shape)
-    spread = 2 * array(name, "deviation", deviation, ("N", "T", "D"), truth.shape)
-    shown, num_steps, num_states = min(num_sequences, len(truth)), *truth.shape[1:]
-    labels = names_of(name, "names", names, num_states, [f"state {d + 1}" for d in range(num_states)])
-    steps = (
-        np.arange(1, num_steps + 1) if times is None else array(name, "times", times, ("T",), (num_steps,))
-    )
-
-    marked = np.zeros(truth.shape[:2]) if shaded is None else shaded
-    marked = array(name, "shaded", marked, ("N", "T"), truth.shape[:2]) > 0
-
-    figure = new_figure(0.6 + 2.6 * shown, 0.6 + 1.5 * num_states)
-    panels = figure.subplots(num_states, shown, sharex=True, sharey="row", squeeze=False)
-    for d, row in enumerate(panels):
-        for n, axes in enumerate(row):
-            low, high = centre[n, :, d] - spread[n, :, d], centre[n, :, d] + spread[n, :, d]
-            axes.fill_between(steps, low, high, color=BLUE, alpha=0.2, lw=0, label="± 2 sd")
-            axes.plot(steps, centre[n, :, d], color=BLUE, lw=1.3, label="posterior mean")
-            axes.plot(steps, truth[n, :, d], color=BLACK, lw=1.1, ls=(0, (4, 1.5)), label="true")
-            if marked.any():
-                across = axes.get_xaxis_transform()
-                axes.fill_between(
-                    steps, 0, 1, where=marked[n], color=GREY, alpha=0.25, lw=0, transform=across, label=shade
-                )
-            declutter(axes)
-        row[0].set_ylabel(labels[d])
-    for axes in panels[-1]:
-        axes.set_xlabel(time_label)
-        if times is None:
-            axes.locator_params(axis="x", integer=True)
-    handles, texts = panels[0, 0].get_legend_handles_labels()
-    figure.legend(handles, texts, fontsize=8, frameon=False, loc="outside upper right", ncols=len(handles))
     return figure
 
 

@@ -44,6 +44,8 @@ def latents_over_time(
     truth: ArrayLike | None = None,
     factor_means: ArrayLike | None = None,
     names: Sequence[object] | None = None,
+    shaded: ArrayLike | None = None,
+    shade: str = "missing",
     max_sequences: int = 3,
 ) -> Figure:
     """Every latent over time: the posterior mean ± 2 standard deviations, the truth, each factor's own mean.
@@ -58,6 +60,8 @@ def latents_over_time(
         truth: True latents on the scale of the recovered ones, shape (N, T, K).
         factor_means: Shape (N, J, T, K); NaN where a view is missing, which leaves a gap.
         names: Of the K latents; z₁, z₂, ... if not given.
+        shaded: Steps that are marked, such as those where a view is missing, boolean, shape (N, T).
+        shade: What these are.
         max_sequences: Only the first so many sequences are drawn, one a column.
 
     Returns:
@@ -77,6 +81,9 @@ def latents_over_time(
         argument: None if given is None else array(name, argument, given, ("N", "T", "K"), values.shape)
         for argument, given in [("standard_deviation", standard_deviation), ("truth", truth)]
     }
+    marked = None
+    if shaded is not None:
+        marked = array(name, "shaded", shaded, ("N", "T"), (size, num_steps)) > 0
     own = None
     if factor_means is not None:
         shape = (size, None, num_steps, num_latents)
@@ -103,6 +110,19 @@ def latents_over_time(
             axes.plot(
                 seconds, values[n, :, k], color=VERMILION, lw=1.6, zorder=5, label="posterior mean", **style
             )
+            if marked is not None:
+                axes.fill_between(
+                    seconds,
+                    0,
+                    1,
+                    where=marked[n],
+                    color=GREY,
+                    alpha=0.25,
+                    lw=0,
+                    zorder=0,
+                    transform=axes.get_xaxis_transform(),
+                    label=shade,
+                )
             declutter(axes)
         panels[k, 0].set_ylabel(labels[k], fontsize=10)
         _limit(

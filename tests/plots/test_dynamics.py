@@ -1,4 +1,4 @@
-"""Figures of eigenvalues, and of states over time."""
+"""Figures of eigenvalues, and of errors by horizon."""
 
 import io
 
@@ -7,7 +7,6 @@ import pytest
 
 from rpm_jax import plots
 
-RNG = np.random.default_rng(0)
 TRUE = np.array([0.9 + 0.3j, 0.9 - 0.3j, 0.7])
 
 
@@ -32,32 +31,6 @@ def test_eigenvalues_lie_where_they_are():
     assert_saves(figure)
 
 
-def test_states_over_time():
-    states, mean = RNG.normal(size=(2, 4, 6, 2))
-    figure = plots.states_over_time(states, mean, np.full(mean.shape, 0.5), ["a", "b"], num_sequences=3)
-    panels = figure.axes
-    assert len(panels) == 6
-    assert [panels[0].get_ylabel(), panels[3].get_ylabel()] == ["a", "b"]
-    for panel, (d, n) in zip(panels, np.ndindex(2, 3), strict=True):
-        middle, truth = panel.lines
-        np.testing.assert_allclose(middle.get_ydata(), mean[n, :, d])
-        np.testing.assert_allclose(truth.get_ydata(), states[n, :, d])
-        heights = panel.collections[0].get_paths()[0].vertices[:, 1]
-        assert heights.min() == pytest.approx(mean[n, :, d].min() - 1)
-        assert heights.max() == pytest.approx(mean[n, :, d].max() + 1)
-    assert_saves(figure)
-
-
-def test_steps_are_shaded():
-    states, shaded = RNG.normal(size=(1, 6, 1)), np.array([[0, 0, 1, 1, 0, 0]], bool)
-    figure = plots.states_over_time(states, states, states**2, shaded=shaded, shade="gone")
-    spread, marked = figure.axes[0].collections
-    assert marked.get_label() == "gone"
-    steps = marked.get_paths()[0].vertices[:, 0]
-    assert (steps.min(), steps.max()) == (3, 4)
-    assert spread.get_label() == "± 2 sd"
-
-
 def test_errors_by_horizon():
     figure = plots.error_by_horizon({"forecast": [0.1, 0.2], "persistence": [0.3, 0.4]})
     first, second = figure.axes[0].lines
@@ -73,18 +46,10 @@ def test_errors_by_horizon():
         (lambda: plots.eigenvalues([[1.0]], {"a": [1.0]}), r"eigenvalues: true must have shape \(K,\)"),
         (lambda: plots.eigenvalues([1.0], {}), "eigenvalues: recovered must be of 1 to 2 models, got 0"),
         (lambda: plots.eigenvalues([1.0], {"a": 1.0}), r"recovered\['a'\] must have shape \(K,\)"),
-        (
-            lambda: plots.states_over_time(np.ones((2, 3, 1)), np.ones((2, 3, 2)), np.ones((2, 3, 1))),
-            "states_over_time: mean must have shape .* got",
-        ),
         (lambda: plots.error_by_horizon({}), "error_by_horizon: errors must be of at least one"),
         (
             lambda: plots.error_by_horizon({"a": [1.0], "b": [1.0, 2.0]}),
             r"errors\['b'\] must have shape \(H,\) with H = 1, got \(2,\)",
-        ),
-        (
-            lambda: plots.states_over_time(*np.ones((3, 2, 3, 1)), ["a", "b"]),
-            "states_over_time: names must be 1 names, got 2",
         ),
     ],
 )

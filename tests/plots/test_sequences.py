@@ -63,6 +63,15 @@ def test_latents_with_truth_and_factors(mean):
     assert_saves(figure)
 
 
+def test_steps_are_shaded():
+    shaded = np.zeros((1, 9), bool)
+    shaded[0, 3:5] = True
+    axes = plots.latents_over_time(TIMES, ONES[:1, :, :1], ONES[:1, :, :1], shaded=shaded, shade="gone").axes
+    (marked,) = [each for each in axes[0].collections if each.get_label() == "gone"]
+    across = marked.get_paths()[0].vertices[:, 0]
+    assert (across.min(), across.max()) == (TIMES[3], TIMES[4])
+
+
 def test_latents_alone_and_with_many_factors(mean):
     (axes,) = plots.latents_over_time(TIMES, mean[:1, :, :1]).axes
     assert labels(axes) == ["posterior mean"]
@@ -230,6 +239,7 @@ ONES = np.ones((2, T, K))
         ("latents_over_time", (TIMES[1:], ONES), {}, r"times must have shape \(T,\) with T = 9, got \(8,\)"),
         ("latents_over_time", (TIMES, ONES), {"truth": ONES[:1]}, r"truth must have shape .* N = 2, T = 9"),
         ("latents_over_time", (TIMES, ONES), {"factor_means": ONES}, r"factor_means must .* \(N, J, T, K\)"),
+        ("latents_over_time", (TIMES, ONES), {"shaded": ONES}, r"shaded must have shape \(N, T\) with N = 2"),
         ("latents_over_time", (TIMES, ONES), {"names": "ab"}, r"names must be 3 names, got 2"),
         ("latents_over_time", (TIMES, ONES), {"max_sequences": 0}, r"max_sequences must be a positive"),
         ("trajectories", (np.ones((2, T, 4)),), {}, r"points must have K = 2 or 3 .* got K = 4"),

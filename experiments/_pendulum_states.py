@@ -36,9 +36,3 @@ def state_regression(latents: np.ndarray, states: np.ndarray) -> Callable[[np.nd
         return (offset + unit * search.predict(flat)).reshape(*values.shape[:-1], -1)
 
     return predict
-
-
-def r2(true: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """1 − Σ (z − ẑ)² / Σ (z − z̄)² of each dimension, shape (D,)."""
-    true, predicted = (values.reshape(-1, values.shape[-1]) for values in (true, predicted))
-    return 1 - ((true - predicted) ** 2).sum(0) / ((true - true.mean(0)) ** 2).sum(0)
