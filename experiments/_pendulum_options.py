@@ -9,8 +9,6 @@ from experiments._options import AllOptions, OptionError, defaults_of, group, op
 BATCH_SIZE = 16
 """Films per step."""
 
-OTHERS = 112
-
 LEARNING_RATE = 5e-3
 """Of networks and prior alike. The library's default lets the chain forget its rotations before the networks
 see the pendulum."""
@@ -70,7 +68,7 @@ class Training(vocabulary.Training):
     learning_rate: float = option(LEARNING_RATE, "Peak learning rate of the networks.", positive=True)
     prior_learning_rate: float = option(LEARNING_RATE, "Peak learning rate of the chain.", positive=True)
     others: int = option(
-        OTHERS,
+        0,
         "Films drawn at random for each step, over which F averages next to the minibatch. With B films in "
         "all a factor is at most B times as narrow as F: few make the posterior unsure.",
         least=0,
@@ -98,9 +96,9 @@ def check(options: Options) -> None:
     """Raise `OptionError` for values that do not fit together."""
     vocabulary.check_batch_size(options, "num_sequences")
     size, batch_size = options.data.num_sequences, options.training.batch_size
-    if options.training.others != OTHERS and options.training.others > size - (batch_size or 1):
+    if options.training.others > size - (batch_size or min(BATCH_SIZE, size)):
         raise OptionError(
-            f"--others must be less than --num-sequences {size} without the minibatch, got "
+            f"--others must be at most --num-sequences {size} less the minibatch, got "
             f"{options.training.others}"
         )
     frames, together = options.data.num_frames, options.model.frames

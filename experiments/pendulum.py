@@ -139,7 +139,7 @@ def fit_all(options: Options, data: Films, files: Files) -> Runs:
     """A fit from each seed."""
     size = options.data.num_sequences
     batch_size = options.training.batch_size or min(BATCH_SIZE, size)
-    others = min(options.training.others, size - batch_size)
+    others = options.training.others
     components = rpm.feeds.random_subset(others) if others else rpm.feeds.minibatch()
     settings = _fits.arguments(options, size, batch_size=batch_size, components=components)
     return _fits.fit_seeds(build_model(options), as_data(options, data[0]), options, files, **settings)

@@ -117,6 +117,7 @@ REFUSED = {
         ("--torque -1", "--torque must be finite and at least 0, got -1.0"),
         ("--batch-size 1201", "--batch-size must be at most --num-sequences 1200, got 1201"),
         ("--learning-rate 0", "--learning-rate must be a positive number, got 0.0"),
+        ("--others 1185", "--others must be at most --num-sequences 1200 less the minibatch, got 1185"),
     ],
     "texture_lda": [
         ("-T 1", "--num-patches must be an integer of at least 2, got 1"),
