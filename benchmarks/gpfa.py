@@ -54,7 +54,10 @@ def has_elephant(python: pathlib.Path) -> bool:
     """Whether an interpreter can import elephant's GPFA."""
     try:
         asked = subprocess.run(
-            [str(python), "-c", "from elephant.gpfa import GPFA"], capture_output=True, check=False, timeout=120
+            [str(python), "-c", "from elephant.gpfa import GPFA"],
+            capture_output=True,
+            check=False,
+            timeout=120,
         )
     except OSError:
         return False
