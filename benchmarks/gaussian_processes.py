@@ -132,19 +132,24 @@ def measure(arguments: Any) -> Iterator[dict[str, Any]]:
             yield from in_turns([compiled_step(name, *fixed) for name in names], arguments.rounds)
     if "smoothing" in arguments.what:
         for size, gradient in itertools.product(arguments.long, (False, True)):
-            own = (SOLVERS["markov"], Matern(1.5, 10.0), size)
-            case = compiled_smoothing(*own, arguments.long_batch, gradient)
+            kernel = Matern(1.5, 10.0)
+            case = compiled_smoothing(SOLVERS["markov"], kernel, size, arguments.long_batch, gradient)
             yield from in_turns([case], arguments.rounds)
     if "crossover" in arguments.what:
         for order, size in itertools.product((0.5, 1.5, 2.5), arguments.short):
-            own = (Matern(order, 10.0), size, arguments.batch_size, True)
-            cases = [compiled_smoothing(solver, *own) for solver in SOLVERS.values()]
+            kernel = Matern(order, 10.0)
+            cases = [
+                compiled_smoothing(solver, kernel, size, arguments.batch_size, True)
+                for solver in SOLVERS.values()
+            ]
             yield from in_turns(cases, arguments.rounds)
     if "inducing" in arguments.what:
         for size, gradient in itertools.product(arguments.inducing_sites, (False, True)):
-            own = (RBF(size / 20), size, arguments.inducing_batch, gradient)
-            both = (solvers.inducing(arguments.inducing), solvers.dense())
-            yield from in_turns([compiled_smoothing(solver, *own) for solver in both], arguments.rounds)
+            cases = [
+                compiled_smoothing(solver, RBF(size / 20), size, arguments.inducing_batch, gradient)
+                for solver in (solvers.inducing(arguments.inducing), solvers.dense())
+            ]
+            yield from in_turns(cases, arguments.rounds)
     if "fit" in arguments.what:
         yield from fits(arguments)
 

@@ -50,18 +50,21 @@ COLUMNS = (
 )
 
 
-def has_elephant(python: str) -> bool:
+def has_elephant(python: pathlib.Path) -> bool:
     """Whether an interpreter can import elephant's GPFA."""
     try:
         asked = subprocess.run(
-            [python, "-c", "from elephant.gpfa import GPFA"], capture_output=True, check=False, timeout=120
+            [str(python), "-c", "from elephant.gpfa import GPFA"],
+            capture_output=True,
+            check=False,
+            timeout=120,
         )
     except OSError:
         return False
     return asked.returncode == 0
 
 
-def latents_of(method: str, data: pathlib.Path, python: str) -> tuple[Any, float]:
+def latents_of(method: str, data: pathlib.Path, python: pathlib.Path) -> tuple[Any, float]:
     """Latents (variants, N, T, K) and seconds of a method, in a process of its own.
 
     Raises:
@@ -71,7 +74,7 @@ def latents_of(method: str, data: pathlib.Path, python: str) -> tuple[Any, float
     command = [sys.executable, "-m", "benchmarks._gpfa_worker", method, str(data), str(result)]
     if method == "elephant":
         script = pathlib.Path(__file__).with_name("_gpfa_elephant.py")
-        command = [python, str(script), str(data), str(result)]
+        command = [str(python), str(script), str(data), str(result)]
     folder = pathlib.Path(__file__).parents[1]
     done = subprocess.run(
         command,
@@ -152,7 +155,8 @@ def main(options: Sequence[str] | None = None) -> int:
     benchmark.choices("--methods", METHODS, "which (default: all)")
     benchmark.parser.add_argument(
         "--elephant",
-        default=sys.executable,
+        type=pathlib.Path,
+        default=pathlib.Path(sys.executable),
         metavar="PYTHON",
         help="interpreter that has elephant (default: this one)",
     )

@@ -19,7 +19,7 @@ class Data:
     num_sequences: int = option(30, "N, paths to fit.", alias="-N", least=2)
     num_held_out: int = option(10, "Paths that are held out, of the same neurons.", least=2)
     sequence_length: int = option(SPIKES["num_steps"], "T, steps of a path.", alias="-T", least=2)
-    num_neurons: int = option(SPIKES["num_neurons"], "Neurons.", least=2)
+    num_neurons: int = option(SPIKES["num_neurons"], "Neurons that are recorded.", least=2)
     num_groups: int = option(
         SPIKES["num_groups"], "J, groups of neurons; each is a view.", alias="-J", least=2
     )
@@ -35,7 +35,7 @@ class Data:
 class Model:
     """The recognition-parametrised model."""
 
-    num_latents: int = option(3, "K, latents.", alias="-K", least=1)
+    num_latents: int = option(3, "K, latents at every step.", alias="-K", least=1)
     prior: Literal["chain", "process"] = option(
         "chain", "A linear-Gaussian chain, or K independent Matérn processes; compare them by their bounds."
     )
