@@ -85,6 +85,8 @@ def test_data_are_drawn_by_the_options_of_their_names():
     np.testing.assert_array_equal(both.latent[:3], train.latent)
     other, _ = _fits.draw(rpm.datasets.textured_balls, options.data, "num_sequences", 2, seed=5, **arguments)
     assert not np.array_equal(other.latent, train.latent)
+    few, _ = _fits.draw(rpm.datasets.textured_balls, options.data, 1, 4, num_steps=6)
+    assert few.latent.shape == (1, 6)
     bad = parsed(BallOptions, "--noise-variance 2")
     with pytest.raises(OptionError, match=r"^--noise-variance must"):
         _fits.draw(rpm.datasets.textured_balls, bad.data, "num_sequences", 2, **arguments)
@@ -127,6 +129,9 @@ def test_the_best_of_several_seeds(tmp_path):
     assert (float(params["a"]), metadata) == (3.0, {"experiment": "any", "seed": 2})
     stacked = rpm.train.load_checkpoint(tmp_path / "checkpoints" / "all_seeds").params["a"]
     np.testing.assert_array_equal(stacked, [1.0, np.nan, 3.0, 2.0])
+    runs.save(_output.Files(tmp_path, {"experiment": "any"}), "other")
+    names = {path.name for path in (tmp_path / "checkpoints").iterdir()}
+    assert names == {"fit", "all_seeds", "other_fit", "other_all_seeds"}
     assert json.loads((tmp_path / "checkpoints" / "fit" / "metadata.json").read_text())["params"]
 
 
