@@ -1,7 +1,7 @@
 """The bound of a linear-Gaussian chain against RP-GSSM's numbers and against dense joint Gaussians.
 
-RP-GSSM has the bound as Σ_jt [log N + log Γ_jt − KL(q‖q g_jt)] − KL(q‖p), g_jt being what factor j says of z_t,
-and its mixtures are the batch. Its covariances carry 10⁻⁵ I, so its numbers are good to 10⁻³.
+RP-GSSM writes it as Σ_jt [log N + log Γ_jt − KL(q‖q g_jt)] − KL(q‖p), where g_jt is what factor j says of
+z_t, and its mixtures are the batch. Its covariances carry 10⁻⁵ I, so its numbers are good to 10⁻³.
 """
 
 import dataclasses
