@@ -43,6 +43,11 @@ class LearnableDrivenLinearGaussian:
             raise TypeError(
                 f"base must be made by rpm_jax.priors.linear_gaussian, got {type(self.base).__name__}"
             )
+        if self.base.varies:
+            raise ValueError(
+                f"base must have steps that are alike but for what inputs do, got "
+                f"varies={self.base.varies!r}; the number of the step can be an input of an InputTable"
+            )
         require_choice("matrix", self.matrix, ("constant", "additive", "multiplicative"))
         require_choice("bias", self.bias, ("constant", "driven"))
         if self.matrix == self.bias == "constant":
