@@ -125,7 +125,7 @@ DRIVEN = {
 @pytest.mark.parametrize("name", DRIVEN)
 @pytest.mark.parametrize("sites", [3, 8])
 def test_parameters_of_driven_windows_are_for_all_lengths(name, sites):
-    """What factors are relative to: marginals under the windows' inputs, which come again behind their end."""
+    """What factors are relative to: marginals under the windows' inputs, again and again."""
     rng = np.random.default_rng(3)
     actions = rng.integers(0, 2, size=(5, LENGTH - 1))
     params = DRIVEN[name](LENGTH).init(KEY, actions)
