@@ -70,7 +70,9 @@ EXAMPLES = {
     priors.InputDrivenHiddenMarkov: lambda: priors.hidden_markov(2, 3, inputs=MLP),
     priors.InputTable: lambda: priors.InputTable(3),
     priors.LearnableHiddenMarkov: lambda: priors.hidden_markov(2, 3, initial=np.array([0.3, 0.7])),
-    priors.LearnableLinearGaussian: lambda: priors.linear_gaussian(2, 3, start=np.diag([0.5, 0.5])),
+    priors.LearnableLinearGaussian: lambda: priors.linear_gaussian(
+        2, 3, start=np.diag([0.5, 0.5]), varies=["transition"]
+    ),
     priors.LearnableDrivenLinearGaussian: lambda: priors.driven_linear_gaussian(
         priors.linear_gaussian(2, 3), MLP, matrix="additive"
     ),

@@ -51,8 +51,8 @@ MOST_BATCHES = 4
 MOST_POOLED_TERMS = 2**24
 """Up to this many terms a view in a step, pooled mixtures have all components."""
 
-POOLED_SITES = 1024
-"""How many are drawn otherwise."""
+POOLED_SITES = (256, 1024)
+"""How many are drawn otherwise, at least and at most: as many as make that many terms."""
 
 
 @record
@@ -176,7 +176,8 @@ class RPM:
         """All data; the minibatch where likelihoods are exact and there are more than 4 minibatches.
 
         Where pooled mixtures would have more than 2²⁴ terms a view in a step, which is B·T·N·T, it is 1024
-        pairs of a datum and a site, drawn from the batch and as many other data.
+        pairs of a datum and a site, drawn from the batch and as many other data; fewer, but at least 256,
+        where these would have more terms still.
 
         Warns:
             RuntimeWarning: Where components are drawn.
@@ -190,10 +191,12 @@ class RPM:
         if not self.pooled or few_values or num_terms <= MOST_POOLED_TERMS:
             return full()
         shown = minibatch() if batch_size >= data.size else random_subset(batch_size)
-        feed = random_sites(POOLED_SITES, shown)
+        least, most = POOLED_SITES
+        number = min(most, max(least, MOST_POOLED_TERMS // (batch_size * num_sites)))
+        feed = random_sites(number, shown)
         warnings.warn(
             f"pooled F_j over all N·T = {data.size}·{num_sites} components would have {num_terms:.1g} terms "
-            f"a view in every step, more than {MOST_POOLED_TERMS:.1g}: {POOLED_SITES} of them are drawn for "
+            f"a view in every step, more than {MOST_POOLED_TERMS:.1g}: {number} of them are drawn for "
             f"each step, components={feed!r}; components=rpm_jax.feeds.full() takes all",
             RuntimeWarning,
             stacklevel=caller_level(),

@@ -12,7 +12,7 @@ from rpm_jax._linalg import matmul
 from rpm_jax._record import record
 from rpm_jax.expfam import Gaussian
 from rpm_jax.priors import chains
-from rpm_jax.priors._driving_inputs import DrivingInputs, examples_of
+from rpm_jax.priors._driving_inputs import DrivingInputs
 from rpm_jax.priors._future import Future
 from rpm_jax.priors._linear_gaussian import LinearGaussian
 from rpm_jax.priors._linear_gaussian_dynamics import LinearGaussianDynamics
@@ -42,6 +42,11 @@ class LearnableDrivenLinearGaussian:
         if not isinstance(self.base, LearnableLinearGaussian):
             raise TypeError(
                 f"base must be made by rpm_jax.priors.linear_gaussian, got {type(self.base).__name__}"
+            )
+        if self.base.varies:
+            raise ValueError(
+                f"base must have steps that are alike but for what inputs do, got "
+                f"varies={self.base.varies!r}; the number of the step can be an input of an InputTable"
             )
         require_choice("matrix", self.matrix, ("constant", "additive", "multiplicative"))
         require_choice("bias", self.bias, ("constant", "driven"))
@@ -115,7 +120,7 @@ class LearnableDrivenLinearGaussian:
         """Gaussians with the moments of the mixture of the examples' marginals, batch shape (T,)."""
         if "statistics" not in params:
             return self.base.apply(params["base"]).sites()
-        prior = self._chain_of(params, examples_of(params))
+        prior = self._chain_of(params, self._driving.examples(params))
         mean, covariance = chains.marginals(prior.chain, self.base.num_sites)
         average = jnp.mean(mean, axis=0)
         deviation = mean - average

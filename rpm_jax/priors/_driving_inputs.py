@@ -166,6 +166,15 @@ class DrivingInputs:
         array = array[:, : self.num_steps]
         return array if self.takes_codes or array.ndim == 3 else array[..., None]
 
+    def examples(self, params: Any) -> Array:
+        """The inputs that are kept of up to 256 data, as by `array`.
+
+        Parameters may be those of a fit of windows, or of other sequences: of more steps than these have, the
+        first follow the last again.
+        """
+        examples = jax.lax.stop_gradient(params["statistics"]["examples"])
+        return examples[:, np.arange(self.num_steps) % examples.shape[1]]
+
     def extended(self, inputs: Any, future: Future) -> Any:
         """The inputs of the T − 1 + h steps of a longer prior, in the form that `array` takes them."""
         array = joined_inputs(self.array(inputs), future._replace(inputs=self._own(future.inputs)))
@@ -242,11 +251,6 @@ class DrivingInputs:
         statistics = jax.lax.stop_gradient(params["statistics"])
         shown = (inputs - statistics["mean"]) / statistics["scale"]
         return shown.reshape(-1, shown.shape[-1])
-
-
-def examples_of(params: Any) -> Array:
-    """The inputs that are kept of up to 256 data."""
-    return jax.lax.stop_gradient(params["statistics"]["examples"])
 
 
 def _mean_and_scale(inputs: Array) -> tuple[Array, Array]:

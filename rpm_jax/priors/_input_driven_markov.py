@@ -9,7 +9,7 @@ from jax import Array
 
 from rpm_jax._record import record
 from rpm_jax.expfam import Categorical
-from rpm_jax.priors._driving_inputs import DrivingInputs, examples_of
+from rpm_jax.priors._driving_inputs import DrivingInputs
 from rpm_jax.priors._future import Future
 from rpm_jax.priors._hidden_markov import HiddenMarkov, HiddenMarkovPosterior, TransitionCounts
 from rpm_jax.priors._hidden_markov_dynamics import HiddenMarkovDynamics
@@ -60,7 +60,7 @@ class InputDrivenHiddenMarkov:
         if "statistics" not in params:
             initial = jax.nn.log_softmax(params["initial"])
             return Categorical(jnp.broadcast_to(initial, (self.chain.num_sites, *initial.shape)))
-        marginals = self._chain_of(params, examples_of(params)).sites().logits
+        marginals = self._chain_of(params, self._driving.examples(params)).sites().logits
         return Categorical(jax.nn.logsumexp(marginals, axis=0) - jnp.log(len(marginals)))
 
     def check_inputs(self, inputs: Any) -> None:

@@ -27,6 +27,9 @@ from rpm_jax.priors._transitions import TRANSITIONS, Transition
 PARTS = ("transition", "mean", "noise", "initial")
 """What may be learned."""
 
+STEPPED = ("transition", "mean", "noise")
+"""What may differ by step."""
+
 DOUBLINGS = 24
 """Of the sum for the invariant covariance: 2²⁴ steps, after which whatever is learned has decayed."""
 
@@ -42,9 +45,10 @@ class LearnableLinearGaussian:
         stationary: Whether A is stable by construction.
         noise: "invariant": Q = I − A Aᵀ, for which N(0, I) is the invariant law; or "free".
         initial: "invariant": z_1 has the invariant law; or "free".
-        start: A to start from, shape (K, K), or None.
+        start: A to start from, shape (K, K), or (T − 1, K, K) where it varies; or None.
         learned: Which of "transition", "mean", "noise" and "initial" are learned.
         parallel: As in `LinearGaussian`.
+        varies: Which of "transition", "mean" and "noise" each step has of its own.
     """
 
     num_latents: int
@@ -56,6 +60,7 @@ class LearnableLinearGaussian:
     start: Array | None = None
     learned: tuple[str, ...] | str = ("transition", "noise", "initial")
     parallel: bool | None = None
+    varies: tuple[str, ...] | str = ()
 
     def __post_init__(self) -> None:
         """Check all of them."""
@@ -65,35 +70,68 @@ class LearnableLinearGaussian:
         require_boolean("stationary", self.stationary)
         require_choice("noise", self.noise, ("invariant", "free"))
         require_choice("initial", self.initial, ("invariant", "free"))
-        if isinstance(self.learned, str):
-            object.__setattr__(self, "learned", (self.learned,))
-        for part in self.learned:
-            require_choice("learned", part, PARTS)
+        for name, parts in (("learned", PARTS), ("varies", STEPPED)):
+            if isinstance(getattr(self, name), str):
+                object.__setattr__(self, name, (getattr(self, name),))
+            for part in getattr(self, name):
+                require_choice(name, part, parts)
         if not self.stationary and "invariant" in (self.noise, self.initial):
             raise ValueError(
                 f"stationary=False needs noise='free' and initial='free', since A may have no invariant law; "
                 f"got noise={self.noise!r} and initial={self.initial!r}"
             )
+        self._check_varies()
         if self.start is not None:
             object.__setattr__(self, "start", self._checked_start(self.start))
+
+    def _check_varies(self) -> None:
+        """Raise `ValueError` where steps of their own contradict the rest."""
+        if not self.varies:
+            return
+        if self.num_sites < 2:
+            raise ValueError(
+                f"varies={self.varies!r} needs num_sites of at least 2, since one site has no step"
+            )
+        if self.stationary and "mean" in self.varies:
+            raise ValueError(
+                "varies='mean' needs stationary=False: the mean of a stationary chain is that of all sites, "
+                "and b follows from it"
+            )
+        if "noise" in self.varies and self.noise == "invariant":
+            raise ValueError(
+                "varies='noise' needs noise='free': an invariant noise is that of its step's A, which "
+                "varies='transition' lets differ"
+            )
+        if self.noise == "free" and self.initial == "invariant":
+            raise ValueError(
+                f"varies={self.varies!r} with noise='free' needs initial='free', since steps that differ "
+                "have no invariant law; noise='invariant' has N(0, I) as that of every step"
+            )
 
     def _checked_start(self, start: Any) -> Array:
         size = self.num_latents
         start = as_floating("start", start)
-        if start.shape != (size, size):
-            raise ValueError(f"start must have shape {(size, size)} for {size} latents, got {start.shape}")
+        steps = (self.num_sites - 1, size, size)
+        by_step = f" or {steps} by step" if "transition" in self.varies else ""
+        if start.shape != (size, size) and not (by_step and start.shape == steps):
+            raise ValueError(
+                f"start must have shape {(size, size)}{by_step} for {size} latents, got {start.shape}"
+            )
         require_finite("start", start)
         if self.stationary:
             require_stable("start", start)
-            norm = np.linalg.norm(np.asarray(start, float), 2) if is_concrete(start) else 0.0
+            norm = 0.0
+            if is_concrete(start):
+                norm = np.linalg.svd(np.asarray(start, float), compute_uv=False).max()
             if norm >= 1:
                 raise ValueError(
                     f"start must have singular values below 1, as every stable A has in coordinates in which "
                     f"the invariant law is N(0, I); got {norm:.6g}"
                 )
             if is_concrete(start):
-                rebuilt, _ = self._form.stationary(self._form.params(start))
-                if not np.allclose(rebuilt, start, atol=1e-3):
+                each = start.reshape(-1, size, size)
+                rebuilt, _ = jax.vmap(self._form.stationary)(jax.vmap(self._form.params)(each))
+                if not np.allclose(rebuilt, each, atol=1e-3):
                     raise ValueError(
                         f"start must be of the form {self.transition!r} that transition names, got {start}"
                     )
@@ -104,20 +142,35 @@ class LearnableLinearGaussian:
         return TRANSITIONS[self.transition]
 
     def _start(self) -> Array:
-        return self._form.start(self.num_latents) if self.start is None else self.start
+        """A, of each step where it varies."""
+        start = self._form.start(self.num_latents) if self.start is None else self.start
+        return self._by_step("transition", start, 2)
+
+    def _by_step(self, part: str, array: Array, rank: int) -> Array:
+        """The array for each of the T − 1 steps where the part varies."""
+        if part not in self.varies or array.ndim > rank:
+            return array
+        return jnp.broadcast_to(array, (self.num_sites - 1, *array.shape))
+
+    def _mapped(self, function: Any) -> Any:
+        """A function of one A or its parameters, of each step's where A varies."""
+        return jax.vmap(function) if "transition" in self.varies else function
 
     def _initial_params(self) -> dict[str, Any]:
         """All parameters, learned or not."""
         size = self.num_latents
         start = self._start()
         params: dict[str, Any] = {
-            "transition": self._form.params(start) if self.stationary else start,
-            "mean": jnp.zeros(size, start.dtype),
+            "transition": self._mapped(self._form.params)(start) if self.stationary else start,
+            "mean": self._by_step("mean", jnp.zeros(size, start.dtype), 1),
         }
         if self.noise == "free":
-            identity = jnp.eye(size, dtype=start.dtype)
-            noise = self._form.stationary(params["transition"])[1] if self.stationary else 0.1 * identity
-            params["noise"] = _log_cholesky(noise)
+            noise = 0.1 * jnp.eye(size, dtype=start.dtype)
+            if self.stationary:
+                noise = self._mapped(self._form.stationary)(params["transition"])[1]
+            if noise.ndim > 2 and "noise" not in self.varies:
+                noise = jnp.mean(noise, axis=0)
+            params["noise"] = _log_cholesky(self._by_step("noise", noise, 2))
         if self.initial == "free":
             params["initial"] = {
                 "mean": jnp.zeros(size, start.dtype),
@@ -135,7 +188,7 @@ class LearnableLinearGaussian:
         params = {**self._initial_params(), **params}
         size = self.num_latents
         transition, noise = (
-            self._form.stationary(params["transition"])
+            self._mapped(self._form.stationary)(params["transition"])
             if self.stationary
             else (params["transition"], jnp.zeros(()))
         )
@@ -167,6 +220,12 @@ class LearnableLinearGaussian:
         """The chain of T + h sites."""
         future.refuse_inputs(self)
         future.refuse_times(self)
+        if self.varies:
+            raise ValueError(
+                f"horizon: each step of this linear_gaussian has its own {' and '.join(self.varies)} "
+                f"(varies=), and what those behind its {self.num_sites} sites are is not known; make the "
+                "prior of all sites, and mask the future"
+            )
         return dataclasses.replace(self, num_sites=self.num_sites + future.horizon), inputs
 
     def dynamics(self, params: Any) -> LinearGaussianDynamics:
@@ -185,6 +244,7 @@ def linear_gaussian(
     start: Array | None = None,
     learned: tuple[str, ...] | str | None = None,
     parallel: bool | None = None,
+    varies: tuple[str, ...] | str = (),
 ) -> PriorSpec:
     """A linear-Gaussian chain, z' = A z + b + noise, whose parts are learned.
 
@@ -206,13 +266,17 @@ def linear_gaussian(
             free but the mean, which is zero. "mean" is that of the invariant law, b = (I − A) μ, or b itself
             if not stationary.
         parallel: As in `LinearGaussian`.
+        varies: Which of "transition", "noise" and "mean" each of the T − 1 steps has of its own; they start
+            from the same, A also from a `start` of shape (T − 1, K, K), and are learned by default. With
+            "transition" alone a stationary chain has N(μ, I) at every site still. Steps behind the last one
+            are not known, so that there is no forecast.
 
     Returns:
         A specification of a `LinearGaussian`.
 
     Raises:
-        ValueError: For numbers that are not positive integers, unknown words, or an A to start from that is
-            not stable, or not of that form.
+        ValueError: For numbers that are not positive integers, unknown words, an A to start from that is
+            not stable, or not of that form, or options that contradict each other.
     """
     require_boolean("stationary", stationary)
     default = "invariant" if stationary else "free"
@@ -220,8 +284,9 @@ def linear_gaussian(
     if learned is None:
         free = {"noise": noise, "initial": initial}
         learned = ("transition", *(name for name, value in free.items() if value == "free"))
+        learned += ("mean",) if "mean" in varies else ()
     return LearnableLinearGaussian(
-        num_latents, num_sites, transition, stationary, noise, initial, start, learned, parallel
+        num_latents, num_sites, transition, stationary, noise, initial, start, learned, parallel, varies
     )
 
 
@@ -239,11 +304,17 @@ def invariant_covariance(transition: Array, noise: Array) -> Array:
 
 
 def _log_cholesky(covariance: Array) -> Array:
-    """The lower factor with the logarithm of its diagonal."""
+    """The lower factor with the logarithm of its diagonal; shapes (..., K, K)."""
     factor, _ = cholesky_with_inverse(covariance)
-    return jnp.tril(factor, -1) + jnp.diag(jnp.log(jnp.diagonal(factor)))
+    return _with_diagonal(factor, jnp.log)
 
 
 def _from_log_cholesky(params: Array) -> Array:
-    factor = jnp.tril(params, -1) + jnp.diag(jnp.exp(jnp.diagonal(params)))
+    factor = _with_diagonal(params, jnp.exp)
     return matmul(factor, transpose(factor))
+
+
+def _with_diagonal(lower: Array, function: Any) -> Array:
+    """The lower triangle, its diagonal replaced by a function of it."""
+    diagonal = function(jnp.diagonal(lower, axis1=-2, axis2=-1))
+    return jnp.tril(lower, -1) + diagonal[..., None] * jnp.eye(lower.shape[-1], dtype=lower.dtype)

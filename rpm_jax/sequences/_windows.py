@@ -15,8 +15,8 @@ def windows(views: Any, length: int, *, step: int | None = None) -> Data:
 
     A prior of L sites on a window is the marginal of the prior of all T sites if that is stationary; what
     lies outside of the window says nothing about the latents in it. Parameters of priors that do not depend
-    on T (kernels, transitions) are those of the whole: `rpm_jax.Fitted(model_of_T_sites, fit.params, views)`
-    answers for all of it.
+    on T (kernels, transitions, what inputs do) are those of the whole:
+    `rpm_jax.Fitted(model_of_T_sites, fit.params, views)` answers for all of it.
 
     Args:
         views: `Data`, or J arrays (N, T) or (N, T, ...).

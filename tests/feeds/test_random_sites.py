@@ -138,6 +138,9 @@ def test_default_draws_and_says_so():
         assert model(400).default_feed(data(100, 400), 32) == feeds.random_sites(
             1024, feeds.random_subset(32)
         )
+    longest = data(1, 100_000)
+    with pytest.warns(RuntimeWarning, match="256 of them are drawn"):
+        assert model(100_000).default_feed(longest, 1) == feeds.random_sites(256)
     fit = rpm.fit(model(50), few, key=KEY, num_steps=20, components=feeds.random_sites(20))
     assert fit.history.train[-1] > fit.history.train[0]
     assert fit.history.skipped == 0

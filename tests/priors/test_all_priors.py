@@ -24,6 +24,7 @@ SPECS = {
     "joint": priors.joint_gaussian_process(TIMES),
     "hidden Markov": priors.hidden_markov(3, 4),
     "linear Gaussian": priors.linear_gaussian(2, 4),
+    "linear Gaussian of steps": priors.linear_gaussian(2, 4, varies="transition"),
     "free linear Gaussian": priors.linear_gaussian(2, 4, stationary=False),
 }
 

@@ -1,18 +1,17 @@
 """Linear-Gaussian chains as priors."""
 
 import functools
-import pathlib
 
 import jax
 import numpy as np
 import pytest
+from cases.dense_chains import dense
 
 import rpm_jax as rpm
 from rpm_jax import priors
 from rpm_jax.expfam import Gaussian
 
 KEY = jax.random.key(0)
-REFERENCE = pathlib.Path(__file__).parents[1] / "reference" / "rp_gssm.npz"
 DECAYING = np.array([[0.9, 0.2], [-0.1, 0.7]])
 MOMENTS = {
     "initial_mean": np.zeros(2),
@@ -21,43 +20,6 @@ MOMENTS = {
     "bias": np.zeros(2),
     "noise_covariance": 0.1 * np.eye(2),
 }
-
-
-@pytest.fixture(scope="module")
-def reference():
-    return dict(np.load(REFERENCE))
-
-
-def peer_prior(transition, num_sites):
-    size = transition.shape[0]
-    noise = np.eye(size) - transition @ transition.T
-    return priors.LinearGaussian(
-        np.zeros(size), np.eye(size), transition, np.zeros(size), noise, num_sites=num_sites
-    )
-
-
-def test_posterior_is_that_of_rp_gssm(reference):
-    precision = reference["precision"].sum(0)
-    potentials = Gaussian(reference["precision_mean"].sum(0), -0.5 * precision)
-    posterior = jax.jit(peer_prior(reference["A"], precision.shape[1]).condition)(potentials)
-    np.testing.assert_allclose(posterior.mean, reference["q_mean"], atol=1e-3)
-    np.testing.assert_allclose(posterior.covariance, reference["q_cov"], atol=1e-3)
-    cross = np.swapaxes(posterior.cross_covariance, -1, -2)
-    np.testing.assert_allclose(cross, reference["q_cross_cov"], atol=1e-3)
-    divergence = jax.jit(lambda q, given: priors.divergence_from_prior(q, given, q.sites.mean_parameters()))(
-        posterior, potentials
-    )
-    total = np.prod(reference["precision"].shape[:3])
-    np.testing.assert_allclose(divergence.sum() / total, reference["kl_qp"], atol=1e-3)
-
-
-def test_bound_is_that_of_rp_gssm(reference):
-    """−KL(q‖p) + Σ_jt [log Γ_jt − KL(q‖q g_j)], the mixture being the batch."""
-    prior = peer_prior(reference["A"], reference["precision"].shape[2])
-    potentials = Gaussian(reference["precision_mean"], -0.5 * reference["precision"])
-    factors = Gaussian(*(np.moveaxis(x, 0, 1) for x in potentials.natural_parameters)) + prior.sites()
-    bound = jax.jit(rpm.objectives.inner_bound)(prior, factors, factors)
-    np.testing.assert_allclose(bound.mean(), reference["elbo_mean"], atol=1e-3)
 
 
 def test_single_site_is_static():
@@ -203,6 +165,148 @@ def test_free_chains_and_what_is_learned():
 def test_specification_errors(options, message):
     with pytest.raises(ValueError, match=message):
         priors.linear_gaussian(**({"num_latents": 2, "num_sites": 4} | options))
+
+
+# Steps that differ.
+
+VARYING = {
+    "stationary": {"transition": "full", "varies": "transition"},
+    "free": {"stationary": False, "varies": ("transition", "mean", "noise")},
+}
+
+
+@pytest.mark.parametrize("name", VARYING)
+def test_steps_of_their_own_are_those_of_the_dense_gaussian(name):
+    """Posterior moments and the gradient of the log-normaliser in what each step has of its own."""
+    spec = priors.linear_gaussian(2, 4, **VARYING[name])
+    rng = np.random.default_rng(0)
+    params = jax.tree.map(lambda x: x + 0.3 * rng.normal(size=x.shape), jax.jit(spec.init)(KEY))
+    root = rng.normal(size=(4, 2, 2))
+    linear, precision = rng.normal(size=(4, 2)), root @ np.swapaxes(root, -1, -2)
+
+    def ours(params):
+        posterior = spec.apply(params).condition(Gaussian(linear, -0.5 * precision))
+        moments = posterior.mean, posterior.covariance, posterior.cross_covariance
+        return posterior.log_normalizer, moments
+
+    def expected(params):
+        value, *moments = dense(spec.apply(params).chain, linear, precision, None)
+        return value, tuple(moments[:3])
+
+    got, wanted = (jax.jit(jax.value_and_grad(f, has_aux=True))(params) for f in (ours, expected))
+    for x, y in zip(jax.tree.leaves(got), jax.tree.leaves(wanted), strict=True):
+        np.testing.assert_allclose(x, y, rtol=1e-9, atol=1e-10)
+    for part in np.atleast_1d(VARYING[name]["varies"]):
+        slope = np.asarray(got[1][part])
+        assert slope.shape[0] == 3
+        assert np.all(np.abs(np.diff(slope, axis=0)).max(axis=tuple(range(1, slope.ndim))) > 1e-3), part
+
+
+@pytest.mark.parametrize("transition", ["full", "rotations", "diagonal"])
+def test_steps_of_their_own_keep_an_invariant_law(transition):
+    """N(μ, I) at every site, with Q_t = I − A_t A_tᵀ."""
+    spec = priors.linear_gaussian(
+        3, 4, transition=transition, varies="transition", learned=("transition", "mean")
+    )
+    rng = np.random.default_rng(0)
+    params = jax.tree.map(lambda x: x + rng.normal(size=x.shape), spec.init(KEY))
+
+    @jax.jit
+    def chain(params):
+        prior = spec.apply(params)
+        return prior.transition, prior.sites().mean(), prior.sites().covariance()
+
+    a, mean, covariance = chain(params)
+    assert a.shape == (3, 3, 3)
+    assert np.abs(np.diff(a, axis=0)).max() > 0.1
+    np.testing.assert_allclose(mean, np.stack([params["mean"]] * 4), rtol=1e-9)
+    np.testing.assert_allclose(covariance, np.stack([np.eye(3)] * 4), atol=1e-9)
+
+
+@pytest.mark.parametrize("stationary", [True, False])
+def test_steps_of_their_own_start_alike_or_from_those_given(stationary):
+    options = {"transition": "full", "stationary": stationary}
+    alike = priors.linear_gaussian(2, 4, **options)
+    varying = priors.linear_gaussian(2, 4, **options, varies="transition")
+    first, second = (jax.jit(spec.apply)(jax.jit(spec.init)(KEY)).sites() for spec in (alike, varying))
+    np.testing.assert_allclose(second.eta2, first.eta2, rtol=1e-9, atol=1e-12)
+    start = np.stack([0.9 * DECAYING, 0.5 * DECAYING, -0.2 * np.eye(2)])
+    given = priors.linear_gaussian(2, 4, **options, varies=("transition",), start=start)
+    np.testing.assert_allclose(given.apply(given.init(KEY)).transition, start, rtol=1e-9, atol=1e-12)
+    assert set(varying.init(KEY)) == set(alike.init(KEY))
+    free = priors.linear_gaussian(2, 4, **options, noise="free", initial="free", varies="noise")
+    noise = jax.jit(free.apply)(jax.jit(free.init)(KEY)).noise_covariance
+    assert noise.shape == (3, 2, 2)
+    np.testing.assert_allclose(noise, np.stack([noise[0]] * 3), rtol=1e-12)
+
+
+def test_steps_behind_the_last_are_not_known():
+    spec = priors.linear_gaussian(2, 4, varies="transition")
+    message = "horizon: each step of this linear_gaussian has its own transition .*mask the future"
+    with pytest.raises(ValueError, match=message):
+        priors.extended(spec, priors.Future(2))
+
+
+@pytest.mark.slow
+def test_a_fit_learns_the_steps():
+    """Latents that turn in one step, and not at all in the next; filtering is the posterior at the end."""
+    rng = np.random.default_rng(0)
+    angles = np.cumsum(np.concatenate([rng.uniform(0, 6, size=(40, 1)), np.tile([1.2, 0.0], (40, 2))], 1), 1)
+    orbit = np.stack([np.cos(angles), np.sin(angles)], axis=-1)
+    views = tuple(orbit @ rng.normal(size=(2, 3)) + 0.1 * rng.normal(size=(40, 5, 3)) for _ in range(2))
+    start = np.tile(0.9 * np.array([[np.cos(0.5), -np.sin(0.5)], [np.sin(0.5), np.cos(0.5)]]), (4, 1, 1))
+    prior = priors.linear_gaussian(2, 5, varies="transition", start=start)
+    model = rpm.RPM(prior, rpm.factors.per_view(rpm.networks.PointwiseMLP((8,))))
+    fit = rpm.fit(model, views, key=KEY, num_steps=200, steps_per_call=200)
+    turns = np.abs(np.asarray(fit.params["prior"]["transition"]["angle"])[:, 0])
+    assert turns[[0, 2]].min() > turns[[1, 3]].max() + 0.2
+    belief = fit.filter_init(2)
+    for t in range(5):
+        belief, site = rpm.forecasting.filter_step(belief, [view[:2, t] for view in views])
+    np.testing.assert_allclose(site.mean(), fit.posterior().mean[:2, -1], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"varies": "initial"}, "varies must be one of 'transition', 'mean', 'noise', got 'initial'"),
+        ({"varies": "mean"}, "varies='mean' needs stationary=False"),
+        ({"varies": "noise"}, "varies='noise' needs noise='free'"),
+        ({"varies": "noise", "noise": "free"}, "needs initial='free', since steps that differ"),
+        ({"varies": "transition", "num_sites": 1}, "needs num_sites of at least 2"),
+        (
+            {"varies": "transition", "start": np.zeros((2, 2, 2))},
+            r"start must have shape \(2, 2\) or \(3, 2, 2\) by step for 2 latents, got \(2, 2, 2\)",
+        ),
+        ({"start": np.zeros((3, 2, 2))}, r"start must have shape \(2, 2\) for 2 latents, got \(3, 2, 2\)"),
+        (
+            {
+                "varies": "transition",
+                "transition": "full",
+                "start": np.stack([np.eye(2) * r for r in (0.5, 0.1, 1.1)]),
+            },
+            "start must be stable .* modulus of 1.1",
+        ),
+        (
+            {
+                "varies": "transition",
+                "transition": "diagonal",
+                "start": np.stack([0.5 * np.eye(2)] * 2 + [DECAYING]),
+            },
+            "start must be of the form 'diagonal'",
+        ),
+    ],
+)
+def test_errors_of_steps_of_their_own(options, message):
+    with pytest.raises(ValueError, match=message):
+        priors.linear_gaussian(**({"num_latents": 2, "num_sites": 4} | options))
+
+
+def test_inputs_do_not_drive_steps_of_their_own():
+    with pytest.raises(
+        ValueError, match=r"base must have steps that are alike .* got varies=\('transition',\)"
+    ):
+        priors.driven_linear_gaussian(priors.linear_gaussian(2, 4, varies="transition"), priors.InputTable(2))
 
 
 # Fits.

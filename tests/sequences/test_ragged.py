@@ -266,39 +266,3 @@ def test_what_does_not_fit(case):
     call, error, message = BAD[case]
     with pytest.raises(error, match=message):
         call()
-
-
-def test_windows():
-    rng = np.random.default_rng(0)
-    views = (rng.normal(size=(2, 7, 2)), rng.normal(size=(2, 7)))
-    data = rpm.as_data(views, inputs={"a": np.arange(12.0).reshape(2, 6), "c": np.array([5.0, 6.0])})
-    cut = rpm.windows(data, 3)
-    np.testing.assert_array_equal(cut.lengths, [3, 3, 1, 3, 3, 1])
-    np.testing.assert_array_equal(cut.views[0][1], views[0][0, 3:6])
-    np.testing.assert_array_equal(cut.views[1][5, :1], views[1][1, 6:])
-    np.testing.assert_array_equal(cut.mask[:, 1, 2], [True, True, False] * 2)
-    np.testing.assert_array_equal(cut.inputs["a"][np.array([1, 4])], [[3, 4], [9, 10]])
-    np.testing.assert_array_equal(cut.inputs["c"], [5, 5, 5, 6, 6, 6])
-    overlapping = rpm.windows(data, 4, step=2)
-    assert overlapping.views[0].shape == (6, 4, 2)
-    assert rpm.windows(views, 7).mask is None
-    short = rpm.windows(rpm.from_sequences([np.arange(5.0), np.arange(2.0)]), 2)
-    np.testing.assert_array_equal(short.lengths, [2, 2, 1, 2])
-    with pytest.raises(ValueError, match="length must be at most the T = 7 steps"):
-        rpm.windows(views, 8)
-
-
-@pytest.mark.slow
-def test_mixtures_of_windows_are_those_of_the_whole():
-    """Pooled, F_j has the same N·T components."""
-    rng = np.random.default_rng(0)
-    view = rng.normal(size=(1, 7, 2))
-    factors = rpm.factors.per_view(rpm.networks.PointwiseMLP((3,)))
-    whole, cut = rpm.as_data((view,)), rpm.windows((view,), 3)
-    models = [rpm.RPM(rpm.priors.hidden_markov(3, sites), factors, pooled=True) for sites in (7, 3)]
-    params = init(models[0], KEY, whole)
-    values = [
-        model.mixture(params, rpm.feeds.Lazy(data)).log_values.logits
-        for model, data in zip(models, (whole, cut), strict=True)
-    ]
-    np.testing.assert_allclose(*values, rtol=1e-12)

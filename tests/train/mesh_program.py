@@ -35,6 +35,11 @@ def vectors(size):
 
 TEMPORAL = rpm.priors.gaussian_process(np.arange(SITES) / 2.0)
 CHAIN = rpm.priors.hidden_markov(3, SITES)
+DRIVEN = rpm.priors.driven_linear_gaussian(
+    rpm.priors.linear_gaussian(1, SITES, transition="diagonal", noise="free", initial="free"),
+    rpm.priors.InputTable(2),
+    matrix="additive",
+)
 POINTWISE = rpm.factors.per_view(PointwiseMLP((4,)))
 MASK = RNG.random((22, 2, SITES)) < 0.7
 WEIGHTS = RNG.normal(size=22)
@@ -79,6 +84,11 @@ CASES = {
         rpm.RPM(CHAIN, POINTWISE, pooled=True),
         sequences(22),
         {"components": rpm.feeds.full(), "batch_size": 8, "mask": MASK},
+    ),
+    "a prior driven by inputs, data that are filled up": (
+        rpm.RPM(DRIVEN, POINTWISE),
+        sequences(22),
+        {"batch_size": 8, "inputs": RNG.integers(0, 2, size=(22, SITES)), "mask": MASK},
     ),
     "distinct values": (
         rpm.RPM(TEMPORAL, POINTWISE),

@@ -20,6 +20,7 @@ MORE = (
     "components and batch are split",
     "pooled",
     "a pooled chain",
+    "a prior driven by inputs, data that are filled up",
     "an M-step",
     "rows",
     "networks of all views",

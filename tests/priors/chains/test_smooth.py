@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from cases.dense_chains import dense
 
 from rpm_jax.priors import chains
 from rpm_jax.priors.chains import GaussianChain
@@ -46,51 +47,6 @@ def example(seed, size, num_sites, observed, batch=(), homogeneous=True, singula
         precision[..., ::2, :, :] = 0.0
     emission = None if observed is None else jnp.asarray(rng.normal(size=(observed, size)))
     return chain, jnp.asarray(rng.normal(size=(*batch, num_sites, number))), jnp.asarray(precision), emission
-
-
-@jax.jit
-def dense(chain, linear, precision, emission):
-    """The log-normaliser and all moments of one trajectory, from T S × T S matrices."""
-    num_sites, size = linear.shape[0], chain.state_size
-    steps = num_sites - 1
-    transition = jnp.broadcast_to(chain.transition, (steps, size, size))
-    bias = jnp.broadcast_to(chain.bias, (steps, size))
-    noise = jnp.broadcast_to(chain.noise, (steps, size, size))
-    # Z = mean + the sum over what was added at every step, moved along.
-    blocks, means = [], [chain.initial_mean]
-    sources = [chain.initial_covariance, *noise]
-    moved = jnp.eye(size)[None]
-    for t in range(num_sites):
-        if t:
-            means.append(transition[t - 1] @ means[-1] + bias[t - 1])
-            moved = jnp.concatenate([transition[t - 1] @ moved, jnp.eye(size)[None]])
-        blocks.append(jnp.concatenate([moved, jnp.zeros((num_sites - t - 1, size, size))]))
-    spread = jnp.stack(blocks)
-    joint = jnp.einsum("tiab,ibc,sidc->tasd", spread, jnp.stack(sources), spread)
-    mean, joint = jnp.concatenate(means), joint.reshape(num_sites * size, -1)
-    rows = jnp.eye(size) if emission is None else emission
-    rows = jnp.broadcast_to(rows, (num_sites, *rows.shape[-2:]))
-    weight = jax.scipy.linalg.block_diag(*(jnp.swapaxes(rows, 1, 2) @ precision @ rows))
-    force = jnp.einsum("tka,tk->ta", rows, linear).reshape(-1)
-    inner = jnp.eye(len(mean)) + joint @ weight
-    covariance = jnp.linalg.solve(inner, joint)
-    residual = force - weight @ mean
-    log_normalizer = (
-        mean @ force
-        - 0.5 * mean @ weight @ mean
-        + 0.5 * residual @ covariance @ residual
-        - 0.5 * jnp.linalg.slogdet(inner)[1]
-    )
-    blocks = covariance.reshape(num_sites, size, num_sites, size)
-    here = jnp.arange(num_sites)
-    return (
-        log_normalizer,
-        (mean + covariance @ residual).reshape(num_sites, size),
-        blocks[here, :, here],
-        blocks[here[:-1], :, here[1:]],
-        joint.reshape(blocks.shape)[here, :, here],
-        covariance,
-    )
 
 
 def smoothed_moments(chain, linear, precision, emission, parallel=None):
