@@ -39,7 +39,7 @@ def rpm_fit(counts: Any, num_latents: int, num_groups: int, step: float, prior: 
         views_of(counts, num_groups),
         key=jax.random.key(0),
         num_steps=NUM_STEPS,
-        batch_size=BATCH_SIZE,
+        batch_size=min(BATCH_SIZE, len(counts)),
         components=rpm.feeds.random_sites(NUM_COMPONENTS),
         optimizer=rpm.train.Adam(learning_rates={"networks": LEARNING_RATE}),
         progress=False,
