@@ -20,28 +20,35 @@ LEARNING_RATE = 0.03
 """Of the networks, at most."""
 
 
-def rpm_latents(counts: Any, num_latents: int, num_groups: int, step: float, prior: str) -> Any:
-    """Posterior means of a model whose views are groups of neurons, shape (1, N, T, K)."""
+def views_of(counts: Any, num_groups: int) -> tuple[Any, ...]:
+    """Square roots of counts, which have about the same noise at all rates, as GPFA takes them, in groups."""
+    return tuple(np.array_split(np.sqrt(counts, dtype=np.float32), num_groups, axis=-1))
+
+
+def rpm_fit(counts: Any, num_latents: int, num_groups: int, step: float, prior: str) -> rpm.train.Fit:
+    """A model whose views are groups of neurons, fitted to counts (N, T, neurons)."""
     num_bins = counts.shape[1]
-    # Square roots of counts have about the same noise at all rates; GPFA takes them, too.
-    views = tuple(np.array_split(np.sqrt(counts, dtype=np.float32), num_groups, axis=-1))
     times = step * np.arange(num_bins)
     priors: dict[str, Callable[[], Any]] = {
         "process": lambda: rpm.priors.gaussian_process(times, "matern32", num_latents=num_latents),
         "chain": lambda: rpm.priors.linear_gaussian(num_latents, num_bins),
     }
     factors = rpm.factors.per_view(rpm.networks.PointwiseMLP(()), precision="shared")
-    fit = rpm.fit(
+    return rpm.fit(
         rpm.RPM(priors[prior](), factors, pooled=True),
-        views,
+        views_of(counts, num_groups),
         key=jax.random.key(0),
         num_steps=NUM_STEPS,
-        batch_size=BATCH_SIZE,
+        batch_size=min(BATCH_SIZE, len(counts)),
         components=rpm.feeds.random_sites(NUM_COMPONENTS),
         optimizer=rpm.train.Adam(learning_rates={"networks": LEARNING_RATE}),
         progress=False,
     )
-    return np.asarray(fit.posterior().mean)[None]
+
+
+def rpm_latents(*settings: Any) -> Any:
+    """Posterior means of the fit with these arguments, shape (1, N, T, K)."""
+    return np.asarray(rpm_fit(*settings).posterior().mean)[None]
 
 
 def analysed_latents(counts: Any, num_latents: int) -> Any:

@@ -28,6 +28,9 @@ class Data:
     modulation: float = option(
         SPIKES["modulation"], "Standard deviation of a neuron's log-rate.", positive=True
     )
+    forecast: int = option(
+        20, "H, steps behind the last one that are forecast of held-out paths, 0 for none.", least=0
+    )
     data_seed: int = vocabulary.data_seed("paths, neurons and counts")
 
 

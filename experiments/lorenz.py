@@ -7,28 +7,42 @@ linear-Gaussian chain, or with --prior process independent Matérn processes. F_
 all paths, which is right since the prior is stationary.
 
 Latents are found up to an affine map: it is fitted on the paths of the fit, and scored on held-out ones. The
-states score the runs and choose nothing; a run keeps its parameters with the best held-out bound.
+states score the runs and choose nothing; a run keeps its parameters with the best held-out bound. Where
+held-out paths go on behind their last step is forecast, beside persistence and an autoregression.
 """
 
 import functools
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 import rpm_jax as rpm
-from experiments import _fits, _run
+from experiments import _fits, _forecasts, _run
 from experiments._fits import Runs
+from experiments._forecasts import Forecasts
 from experiments._lorenz_options import BATCH_SIZE, Options, check
 from experiments._output import Files
 from rpm_jax import plots
 from rpm_jax.datasets import LorenzSpikes
 
-Pair: TypeAlias = tuple[LorenzSpikes, LorenzSpikes]
-"""Paths to fit, and others of the same neurons."""
+
+class Paths(NamedTuple):
+    """Paths seen by the same neurons.
+
+    Attributes:
+        train: To fit, of T steps.
+        held_out: Others of T steps.
+        longer: The held-out ones with the H steps behind.
+    """
+
+    train: LorenzSpikes
+    held_out: LorenzSpikes
+    longer: LorenzSpikes
+
 
 COORDINATES = ("x", "y", "z")
 
@@ -56,20 +70,32 @@ class Recovered(NamedTuple):
     scores: dict[str, float]
 
 
-def load(options: Options) -> list[Pair]:
-    """For each seed paths to fit, and held-out ones."""
+def load(options: Options) -> list[Paths]:
+    """For each seed paths to fit, and held-out ones, of which the end is only to be forecast."""
+    return [_load(options, options.data.data_seed + seed) for seed in range(options.training.seeds)]
+
+
+def _load(options: Options, seed: int) -> Paths:
     data = options.data
-    return [
-        _fits.draw(
-            rpm.datasets.lorenz_spikes,
-            data,
-            "num_sequences",
-            data.num_held_out,
-            seed=data.data_seed + seed,
-            renamed={"num_steps": "sequence_length"},
-        )
-        for seed in range(options.training.seeds)
-    ]
+    train, longer = _fits.draw(
+        rpm.datasets.lorenz_spikes,
+        data,
+        "num_sequences",
+        data.num_held_out,
+        seed=seed,
+        num_steps=data.sequence_length + data.forecast,
+    )
+    return Paths(first_steps(train, data.sequence_length), first_steps(longer, data.sequence_length), longer)
+
+
+def first_steps(spikes: LorenzSpikes, number: int) -> LorenzSpikes:
+    """Some of the steps of all paths."""
+    return spikes._replace(
+        views=tuple(view[:, :number] for view in spikes.views),
+        states=spikes.states[:, :number],
+        times=spikes.times[:number],
+        rates=spikes.rates[:, :number],
+    )
 
 
 def build_model(options: Options, times: jax.Array) -> rpm.RPM:
@@ -88,7 +114,7 @@ def views_of(options: Options, spikes: LorenzSpikes) -> tuple[jax.Array, ...]:
     return tuple(map(jnp.sqrt, spikes.views)) if options.model.square_roots else spikes.views
 
 
-def fit_all(options: Options, pairs: Sequence[Pair]) -> Runs:
+def fit_all(options: Options, data: Sequence[Paths]) -> Runs:
     """A fit to each seed's data."""
     training = options.training
     settings = _fits.arguments(
@@ -99,21 +125,21 @@ def fit_all(options: Options, pairs: Sequence[Pair]) -> Runs:
         stopping=rpm.EarlyStopping(training.early_stopping),
     )
     sweep = rpm.fit_seeds(
-        build_model(options, pairs[0][0].times),
-        _fits.stack_views([views_of(options, train) for train, _ in pairs]),
-        keys=jnp.stack([_fits.model_key(training.model_seed + seed) for seed in range(len(pairs))]),
+        build_model(options, data[0].train.times),
+        _fits.stack_views([views_of(options, each.train) for each in data]),
+        keys=jnp.stack([_fits.model_key(training.model_seed + seed) for seed in range(len(data))]),
         stacked_data=True,
-        held_out=_fits.stack_views([views_of(options, held_out) for _, held_out in pairs]),
+        held_out=_fits.stack_views([views_of(options, each.held_out) for each in data]),
         **settings,
     )
     return _fits.runs_of([sweep.run(seed) for seed in range(sweep.size)])
 
 
-def run(options: Options, pairs: Sequence[Pair], files: Files) -> _run.Results:
+def run(options: Options, data: Sequence[Paths], files: Files) -> _run.Results:
     """Fit, score by the true states, draw."""
-    runs = fit_all(options, pairs)
+    runs = fit_all(options, data)
     runs.save(files)
-    recovered = [recover(options, *each) for each in zip(runs.fits, pairs, strict=True)]
+    recovered = [recover(options, *each) for each in zip(runs.fits, data, strict=True)]
     scores = [
         found.scores | _fits.scores(fitted) | {"bound_heldout": _fits.bound_held_out(fitted)}
         for fitted, found in zip(runs.fits, recovered, strict=True)
@@ -124,15 +150,24 @@ def run(options: Options, pairs: Sequence[Pair], files: Files) -> _run.Results:
         "best_seed": runs.chosen,
         "steps": runs.num_steps,
     }
-    arrays = all_arrays(pairs, recovered, runs)
+    arrays = all_arrays(data, recovered, runs)
+    drawn = figures(arrays, runs.chosen)
+    words = ""
+    if options.data.forecast:
+        forecasts = [forecast(options, *each) for each in zip(runs.fits, data, strict=True)]
+        metrics["forecast"] = forecast_scores(forecasts, data)
+        arrays |= _fits.stack([each.arrays() for each in forecasts])
+        words = f"; {_forecasts.words(metrics['forecast'])}"
+        times = np.asarray(data[0].longer.times)
+        drawn |= _forecasts.figures(forecasts[runs.chosen], metrics["forecast"], times, COORDINATES)
     numbers = " ".join(f"{metrics[f'r2_{coordinate}_heldout']:.4f}" for coordinate in COORDINATES)
     return _run.Results(
         metrics,
         arrays,
-        figures(arrays, runs.chosen),
+        drawn,
         f"held-out R² of {', '.join(COORDINATES)}: {numbers}, 95 % intervals cover "
         f"{100 * metrics['coverage_95_heldout']:.1f} %, bound {metrics['bound_train']:.1f}, held out "
-        f"{metrics['bound_heldout']:.1f}",
+        f"{metrics['bound_heldout']:.1f}{words}",
         f"medians of {len(scores)} seeds",
     )
 
@@ -142,18 +177,13 @@ def _factor_means(model: Any, params: Any, data: Any) -> jax.Array:
     return model.recognise(params, data.all()).natural.mean()
 
 
-def recover(options: Options, fitted: rpm.train.Fit, pair: Pair) -> Recovered:
+def recover(options: Options, fitted: rpm.train.Fit, paths: Paths) -> Recovered:
     """Held-out latents by the affine map that is the best on the paths of the fit, and scores."""
-    train, held_out = pair
+    train, held_out, _ = paths
     new = rpm.as_data(views_of(options, held_out))
     own, posterior = fitted.posterior(), fitted.infer(new)
     aligned = rpm.metrics.align_latent(train.states, own.mean)
-    mean, slope = aligned.apply(posterior.mean), aligned.slope
-    covariance: Any = getattr(posterior, "covariance", None)
-    if covariance is None or covariance.shape != (*mean.shape[:-1], slope.shape[0], slope.shape[0]):
-        deviation = aligned.standard_deviation(posterior.standard_deviation)
-    else:
-        deviation = jnp.sqrt(jnp.einsum("kd,ntkl,ld->ntd", slope, covariance, slope))
+    mean, deviation = on_scale_of_states(aligned, posterior)
     states = jnp.concatenate([train.states, held_out.states])
     means = jnp.concatenate([own.mean, posterior.mean])
     r2 = {
@@ -169,28 +199,63 @@ def recover(options: Options, fitted: rpm.train.Fit, pair: Pair) -> Recovered:
         for coordinate, value in zip(COORDINATES, values, strict=True)
     }
     return Recovered(
-        np.asarray(mean),
-        np.asarray(deviation),
+        mean,
+        deviation,
         np.asarray(aligned.apply(_factor_means(fitted.model, fitted.params, new))),
         scores | {"coverage_95_heldout": float(coverage[0])},
     )
 
 
-def all_arrays(pairs: Sequence[Pair], recovered: Sequence[Recovered], runs: Runs) -> dict[str, np.ndarray]:
+def on_scale_of_states(aligned: rpm.metrics.AlignedLatent, found: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Means and standard deviations of a posterior or a forecast by an affine map, shape (M, T, 3) each."""
+    mean, slope = aligned.apply(found.mean), aligned.slope
+    covariance: Any = getattr(found, "covariance", None)
+    if covariance is None or covariance.shape != (*mean.shape[:-1], slope.shape[0], slope.shape[0]):
+        deviation = aligned.standard_deviation(found.standard_deviation)
+    else:
+        deviation = jnp.sqrt(jnp.einsum("kd,ntkl,ld->ntd", slope, covariance, slope))
+    return np.asarray(mean), np.asarray(deviation)
+
+
+def forecast(options: Options, fitted: rpm.train.Fit, paths: Paths) -> Forecasts:
+    """States of the held-out paths' last H steps from their first T."""
+    held_out = rpm.as_data(views_of(options, paths.held_out))
+    aligned = rpm.metrics.align_latent(paths.train.states, fitted.posterior().mean)
+    found = fitted.forecast(options.data.forecast, held_out)
+    truth = np.asarray(paths.longer.states)[:, options.data.sequence_length :]
+    known = np.asarray(aligned.apply(fitted.infer(held_out).mean))
+    return Forecasts(*on_scale_of_states(aligned, found), truth, known)
+
+
+def forecast_scores(forecasts: Sequence[Forecasts], data: Sequence[Paths]) -> dict[str, Any]:
+    """Medians over seeds, by horizon, whether all seeds beat persistence at all horizons, and each seed's."""
+    scores = [
+        each.scores(np.asarray(paths.train.states)) for each, paths in zip(forecasts, data, strict=True)
+    ]
+    columns = _fits.columns(scores)
+    return {
+        **{name: np.median(np.asarray(values), axis=0) for name, values in columns.items()},
+        "beats_persistence": all(columns["beats_persistence"]),
+        "coverage": float(np.median(columns["coverage"])),
+        "per_seed": columns,
+    }
+
+
+def all_arrays(data: Sequence[Paths], recovered: Sequence[Recovered], runs: Runs) -> dict[str, np.ndarray]:
     """All that figures are made of; every array but times and steps has a leading axis of seeds."""
     arrays = [
         {
-            "counts": np.asarray(train.counts),
-            "states": train.states,
-            "counts_heldout": np.asarray(held_out.counts),
-            "states_heldout": held_out.states,
+            "counts": np.asarray(paths.train.counts),
+            "states": paths.train.states,
+            "counts_heldout": np.asarray(paths.held_out.counts),
+            "states_heldout": paths.held_out.states,
             "mean_heldout": found.mean,
             "deviation_heldout": found.deviation,
             "factor_means_heldout": found.factor_means,
         }
-        for (train, held_out), found in zip(pairs, recovered, strict=True)
+        for paths, found in zip(data, recovered, strict=True)
     ]
-    return {**_fits.stack(arrays), "times": np.asarray(pairs[0][0].times), **runs.histories()}
+    return {**_fits.stack(arrays), "times": np.asarray(data[0].train.times), **runs.histories()}
 
 
 def figures(arrays: dict[str, np.ndarray], best: int) -> dict[str, Callable[[], Any]]:
