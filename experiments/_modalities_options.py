@@ -37,7 +37,7 @@ class Data:
         None, "Sequences that are held out.", shown=f"{HELD_OUT}, or the rest of one's own", least=1
     )
     sequence_length: int = option(AGENTS["num_steps"], "T, steps of a sequence.", alias="-T", least=4)
-    num_agents: int = option(AGENTS["num_agents"], "A, agents.", least=1)
+    num_agents: int = option(AGENTS["num_agents"], "A, how many agents move.", least=1)
     num_beacons: int = option(AGENTS["num_beacons"], "S, beacons that measure distances.", least=1)
     image_size: int = option(AGENTS["image_size"], "H, pixels a side.", least=8)
     image_noise: float = option(AGENTS["image_noise"], "Standard deviation of a pixel's noise.")
