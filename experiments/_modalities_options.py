@@ -55,7 +55,10 @@ class Model:
         "matern32", "Independent smooth latents, or a linear-Gaussian chain whose latents drive each other."
     )
     num_latents: int | None = option(
-        None, "K, latents.", shown="two for each agent; of one's own data, as many as states, or 2", least=1
+        None,
+        "K, latents of a step.",
+        shown="two for each agent; of one's own data, as many as states, or 2",
+        least=1,
     )
     hidden: tuple[int, ...] = option((40,), "Units of each hidden layer of all networks.", least=1)
     channels: tuple[int, ...] = option(
