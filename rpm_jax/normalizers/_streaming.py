@@ -24,13 +24,7 @@ them fit a processor's cache."""
 PLAIN_ELEMENTS = 2**18
 """Up to this many in all, one block is faster."""
 
-LANES = 8
-"""What processors compute at a time: loops over multiples of it have no rest, which may cost as much."""
-
-LITTLE = 0.03
-"""How much of the components may be added to fill up the last block, where that makes longer blocks."""
-
-LEAST_BLOCK = LANES
+LEAST_BLOCK = 4
 """Components of a block at least, where terms are many (long sequences): sums are over the components, and of
 one they take three times as long."""
 
@@ -94,7 +88,7 @@ def log_tilted_mixture(
     num_terms = jnp.broadcast_shapes(tilts.batch_shape, example.batch_shape[1:])
     row = row_length(components)
     if block_size is None:
-        block_size = _default_block_size(components, max(1, math.prod(num_terms) * _work(example)), row)
+        block_size = _default_block_size(components, max(1, math.prod(num_terms) * _work(example)))
     block_size = max(row, block_size // row * row)
     if block_size >= size:
         natural, log_scale = components.block(0, size)
@@ -103,10 +97,8 @@ def log_tilted_mixture(
         return log_sum_exp(natural.log_partition_of_sums(tilts) + jnp.moveaxis(log_mass, 0, -1), axis=-1)
     weights = log_component_weights(size, log_weights, mask)
     # All blocks are of one length; components that a block repeats have weight 0 there.
+    block_size = -(-size // -(-size // block_size) // row) * row
     num_blocks = -(-size // block_size)
-    if block_size % LANES:
-        block_size = -(-size // num_blocks // row) * row
-        num_blocks = -(-size // block_size)
     starts = jnp.arange(num_blocks) * block_size
     blocks: Any = None
     if isinstance(components, ArrayComponents):
@@ -129,21 +121,13 @@ def _work(natural: Any) -> int:
     return max(1, sum(parameter.size for parameter in natural.natural_parameters) // (2 * batch))
 
 
-def _default_block_size(components: Components, num_terms: int, row: int) -> int:
+def _default_block_size(components: Components, num_terms: int) -> int:
     """Components per block, all of them where they are few."""
     size = components.size
     own = getattr(components, "block_size", None) or size
     if size * num_terms <= for_this_device(PLAIN_ELEMENTS) and own >= size:
         return size
-    most = min(own, size, max(LEAST_BLOCK, for_this_device(BLOCK_ELEMENTS) // num_terms))
-    return most if row > 1 or most < LANES else _whole_lanes(size, most)
-
-
-def _whole_lanes(size: int, most: int) -> int:
-    """The largest multiple of the lanes, at most `most`, that leaves little of the last block empty."""
-    lengths = range(LANES, most + 1, LANES)
-    empty = {length: -size % length for length in lengths}
-    return max(lengths, key=lambda length: (-max(empty[length], LITTLE * size), length))
+    return min(own, size, max(LEAST_BLOCK, for_this_device(BLOCK_ELEMENTS) // num_terms))
 
 
 def _array_blocks(
