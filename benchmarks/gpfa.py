@@ -92,19 +92,24 @@ def latents_of(method: str, data: pathlib.Path, python: pathlib.Path) -> tuple[A
     return latents if latents.ndim == 4 else latents[None], float(found["seconds"])
 
 
+def spikes_of(arguments: Any, seed: int) -> datasets.LorenzSpikes:
+    """The data of a seed."""
+    return datasets.lorenz_spikes(
+        jax.random.key(seed),
+        num_sequences=arguments.trials,
+        num_steps=arguments.bins,
+        num_neurons=arguments.neurons,
+        num_groups=arguments.groups,
+        step=arguments.step,
+        base_rate=arguments.base_rate,
+        modulation=arguments.modulation,
+    )
+
+
 def measure(arguments: Any, methods: Sequence[str]) -> Iterator[dict[str, Any]]:
     """A row for each seed and method, which take turns."""
     for seed in arguments.seeds:
-        spikes = datasets.lorenz_spikes(
-            jax.random.key(seed),
-            num_sequences=arguments.trials,
-            num_steps=arguments.bins,
-            num_neurons=arguments.neurons,
-            num_groups=arguments.groups,
-            step=arguments.step,
-            base_rate=arguments.base_rate,
-            modulation=arguments.modulation,
-        )
+        spikes = spikes_of(arguments, seed)
         with tempfile.TemporaryDirectory() as folder:
             data = pathlib.Path(folder) / "data.npz"
             np.savez(

@@ -26,7 +26,7 @@ import numpy as np
 import rpm_jax as rpm
 from benchmarks import _gpfa_worker
 from benchmarks._report import Benchmark, Column, print_table
-from rpm_jax import datasets
+from benchmarks.gpfa import spikes_of
 
 METHODS = {
     "rpm_jax, chain": "chain",
@@ -82,16 +82,7 @@ def regressed_counts(train: Any, new: Any, num_groups: int, group: int, width: f
 def measure(arguments: Any) -> Iterator[dict[str, Any]]:
     """A row for each seed and method."""
     for seed in arguments.seeds:
-        spikes = datasets.lorenz_spikes(
-            jax.random.key(seed),
-            num_sequences=arguments.trials,
-            num_steps=arguments.bins,
-            num_neurons=arguments.neurons,
-            num_groups=arguments.groups,
-            step=arguments.step,
-            base_rate=arguments.base_rate,
-            modulation=arguments.modulation,
-        )
+        spikes = spikes_of(arguments, seed)
         group, size = arguments.left_out, arguments.trials - arguments.held_out
         train, new = (np.asarray(part.counts) for part in spikes.split(size))
         came = np.array_split(new, arguments.groups, axis=-1)[group]

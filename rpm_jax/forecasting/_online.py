@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from rpm_jax._arrays import as_floating
 from rpm_jax._checks import is_concrete, require_positive_integer
 from rpm_jax._jit import jit
 from rpm_jax._record import record
@@ -110,8 +111,11 @@ def filter_step(
         The new state, and p(z_t | x_1..x_t), a family of batch shape (n,).
 
     Raises:
+        TypeError: For a state that is none, and times that are no numbers.
         ValueError: For shapes, inputs and times that do not fit, and sites that the model does not have.
     """
+    if not isinstance(state, FilterState):
+        raise TypeError(f"state must be that of filter_init or filter_step, got {type(state).__name__}")
     size = state.num_data
     rows = None if views is None else as_data(views, mask).all()
     if rows is not None and rows.views[0].shape[0] != size:
@@ -126,9 +130,12 @@ def filter_step(
     if times is None and state.origin is not None:
         raise ValueError("times: each datum has times of its own; pass the time of this site, shape (n,)")
     if times is not None:
-        times = jnp.broadcast_to(
-            jnp.asarray(times, None if state.time is None else state.time.dtype), (size,)
-        )
+        times = as_floating("times", times)
+        if times.shape not in ((), (size,)):
+            raise ValueError(
+                f"times must be a number, or have shape (n,) = ({size},), got shape {times.shape}"
+            )
+        times = jnp.broadcast_to(times if state.time is None else times.astype(state.time.dtype), (size,))
     belief, site, time, origin = _step(state, rows, inputs, times, is_first)
     later = times is None or is_first or not is_concrete((time, state.time)) or jnp.all(time > state.time)
     if not later:

@@ -9,6 +9,7 @@ from jax.scipy.special import ndtri
 from jax.typing import ArrayLike
 
 from rpm_jax._arrays import as_floating
+from rpm_jax._checks import is_concrete, require_finite
 
 LEVELS = (0.5, 0.8, 0.9, 0.95)
 """Of the intervals, by default."""
@@ -37,7 +38,8 @@ def interval_coverage(
         Shape (L, ...) with the axes that are left.
 
     Raises:
-        ValueError: If the shapes differ, or a level is not between 0 and 1.
+        ValueError: If the shapes differ, for NaN, infinity and negative deviations, where they are known, or
+            a level that is not between 0 and 1.
     """
     name = "interval_coverage"
     true, centre, deviation = (
@@ -52,6 +54,12 @@ def interval_coverage(
         raise ValueError(
             f"{name}: truth, mean and standard_deviation must have one shape and not be empty, got "
             f"{true.shape}, {centre.shape} and {deviation.shape}"
+        )
+    for argument, array in [("truth", true), ("mean", centre), ("standard_deviation", deviation)]:
+        require_finite(f"{name}: {argument}", array)
+    if is_concrete(deviation) and bool(jnp.any(deviation < 0)):
+        raise ValueError(
+            f"{name}: standard_deviation must be at least 0, got {float(jnp.min(deviation)):.3g}"
         )
     widths = ndtri((1 + jnp.asarray(_checked_levels(name, levels), true.dtype)) / 2)
     return jnp.stack(
@@ -80,7 +88,8 @@ def sample_coverage(
         Shape (L, ...) with the axes that are left.
 
     Raises:
-        ValueError: If the shapes do not match, or a level is not between 0 and 1.
+        ValueError: If the shapes do not match, for NaN and infinity, where they are known, or a level that is
+            not between 0 and 1.
     """
     name = "sample_coverage"
     true, draws = as_floating(f"{name}: truth", truth), as_floating(f"{name}: samples", samples)
@@ -89,6 +98,8 @@ def sample_coverage(
             f"{name}: samples must have shape (S, ...) with the truth's {true.shape} behind S and not be "
             f"empty, got {draws.shape}"
         )
+    require_finite(f"{name}: truth", true)
+    require_finite(f"{name}: samples", draws)
     tails = jnp.asarray([(1 - level) / 2 for level in _checked_levels(name, levels)], true.dtype)
     low, high = jnp.quantile(draws, tails, axis=0), jnp.quantile(draws, 1 - tails, axis=0)
     inside = (low <= true) & (true <= high)

@@ -148,6 +148,14 @@ def test_times_of_steps():
     np.testing.assert_allclose(state.time, TIMES[-1] + 2 * (TIMES[-1] - TIMES[-2]))
     with pytest.raises(ValueError, match="times must increase from step to step"):
         filter_step(one, None, times=0.7)
+    with pytest.raises(TypeError, match="times must be an array of real numbers"):
+        filter_step(one, None, times="noon")
+    with pytest.raises(
+        ValueError, match=r"times must be a number, or have shape \(n,\) = \(2,\), got shape \(3,\)"
+    ):
+        filter_step(one, None, times=[1.0, 1.0, 1.0])
+    with pytest.raises(TypeError, match="state must be that of filter_init or filter_step, got tuple"):
+        filter_step((one, site), None)
 
 
 def test_exact_posterior_behind_the_last_site():

@@ -49,3 +49,24 @@ def test_shapes_that_do_not_match():
         metrics.interval_coverage(np.ones(3), np.ones(3), np.ones(2))
     with pytest.raises(ValueError, match=r"samples must have shape .* \(3,\) behind S .* got \(3,\)"):
         metrics.sample_coverage(np.ones(3), np.ones(3))
+
+
+@pytest.mark.parametrize("place", range(3))
+def test_missing_numbers_are_not_outside(place):
+    arrays = [np.ones(3), np.ones(3), np.ones(3)]
+    arrays[place] = np.array([1.0, np.nan, 1.0])
+    name = ["truth", "mean", "standard_deviation"][place]
+    with pytest.raises(ValueError, match=f"interval_coverage: {name} must be finite, got 1 NaN"):
+        metrics.interval_coverage(*arrays)
+    if place < 2:
+        truth, draws = (
+            (arrays[0], np.ones((4, 3))) if place == 0 else (np.ones(3), arrays[1] * np.ones((4, 3)))
+        )
+        name = ["truth", "samples"][place]
+        with pytest.raises(ValueError, match=f"sample_coverage: {name} must be finite"):
+            metrics.sample_coverage(truth, draws)
+
+
+def test_negative_deviations():
+    with pytest.raises(ValueError, match="standard_deviation must be at least 0, got -2"):
+        metrics.interval_coverage(np.ones(2), np.ones(2), np.array([1.0, -2.0]))

@@ -162,6 +162,8 @@ def test_refusals():
         process(solvers.inducing(10)).apply(process(solvers.dense()).init(jax.random.key(0)))
     with pytest.raises(ValueError, match="inducing: number"):
         solvers.inducing(0)
+    with pytest.raises(ValueError, match="inducing: num_sites must be a positive integer, got 0"):
+        solvers.Inducing(3, num_sites=0)
     with pytest.raises(ValueError, match="learned where all data have the same times"):
         priors.gaussian_process(num_sites=5, solver=solvers.inducing(3, learned=True))
     positive = DiagonalGaussian(jnp.zeros((1, SITES, LATENTS)), jnp.ones((1, SITES, LATENTS)))

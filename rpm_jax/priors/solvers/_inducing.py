@@ -30,6 +30,8 @@ class Inducing:
     def __post_init__(self) -> None:
         """Check what was given."""
         require_positive_integer("inducing: number", self.number)
+        if self.num_sites is not None:
+            require_positive_integer("inducing: num_sites", self.num_sites)
         if self.learned is not None:
             require_boolean("inducing: learned", self.learned)
 
