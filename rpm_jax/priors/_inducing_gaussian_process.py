@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import Array
+from jax import Array, lax
 
 from rpm_jax._linalg import matmul, matrix_vector, transpose
 from rpm_jax._pytree import pytree_dataclass, static_field
@@ -13,6 +13,10 @@ from rpm_jax.expfam import DiagonalGaussian
 from rpm_jax.priors._base import check_potentials
 from rpm_jax.priors._covariance_factor import factor_conditioned, factor_covariance
 from rpm_jax.priors.kernels import Kernel
+
+ROUNDING = 8.0
+"""What is left of a site's variance counts as rounding error below this, in units of the precision: next to
+strong evidence it would be most of the posterior's."""
 
 
 class Basis(NamedTuple):
@@ -65,6 +69,9 @@ class InducingGaussianProcess:
 
             log_normalizer = Σ λ1 m − ½ m W m + ½ dᵀ Φ B⁻¹ Φᵀ d − ½ log|B| − ½ Σ_t W_t Var[r_t]
 
+        Where float32 cannot hold B (some 10⁷ prior precisions next to sites that have none), q is that of
+        weaker potentials λ/κ, and the log-normaliser Σ_t ⟨λ_t, μ_t⟩ − KL(q‖p), a lower bound with any q.
+
         Args:
             potentials: Batch shape (..., T), K latents.
 
@@ -76,21 +83,20 @@ class InducingGaussianProcess:
         evidence = -2.0 * transpose(potentials.eta2)
         basis = self.basis()
         factor, inverse, scale = factor_conditioned(basis.functions, evidence)
-        residual = linear - evidence * self.mean
-        projected = matrix_vector(transpose(factor), residual)
-        # Of B with W/κ where float32 cannot hold that of W, as in `_conditioning`.
-        determined = inverse.shape[-1] - jnp.sum(jnp.square(inverse), axis=(-2, -1))
+        share = 1.0 / lax.stop_gradient(scale)[..., None]
+        projected = matrix_vector(transpose(factor), share * (linear - evidence * self.mean))
+        mean = self.mean + matrix_vector(factor, projected)
+        variance = basis.residual + jnp.sum(jnp.square(factor), axis=-1)
         log_determinant = -2.0 * jnp.sum(jnp.log(jnp.diagonal(inverse, axis1=-2, axis2=-1)), axis=-1)
-        log_determinant = log_determinant + jnp.log(scale) * determined
-        offset = jnp.sum(self.mean * (linear - 0.5 * evidence * self.mean), axis=-1)
-        open_part = jnp.sum(evidence * basis.residual, axis=-1)
-        log_normalizer = offset + 0.5 * (
-            jnp.sum(jnp.square(projected), axis=-1) - log_determinant - open_part
+        terms = self.mean * (linear - 0.5 * evidence * self.mean) - 0.5 * evidence * basis.residual
+        expected = linear * mean - 0.5 * evidence * (jnp.square(mean) + variance)
+        log_normalizer = 0.5 * (jnp.sum(jnp.square(projected), axis=-1) - log_determinant) + jnp.sum(
+            share * terms + jnp.where(share < 1, (1.0 - share) * expected, 0.0), axis=-1
         )
         return InducingPosterior(
             jnp.sum(log_normalizer, axis=-1),
-            self.mean + matrix_vector(factor, projected),
-            basis.residual + jnp.sum(jnp.square(factor), axis=-1),
+            mean,
+            variance,
             factor,
             matrix_vector(transpose(inverse), projected),
             inverse,
@@ -113,8 +119,10 @@ class InducingGaussianProcess:
         factor = factor_covariance(self.covariance(self.inducing))
         weights = matmul(factor.inverse, transpose(factor.pivots))
         functions = matmul(self.covariance(self.times, self.inducing), transpose(weights))
-        left = self._variance() - jnp.sum(jnp.square(functions), axis=-1)
-        return Basis(functions, jnp.maximum(left, 0.0), weights)
+        variance = self._variance()
+        left = variance - jnp.sum(jnp.square(functions), axis=-1)
+        least = ROUNDING * float(jnp.finfo(variance.dtype).eps) * variance
+        return Basis(functions, jnp.where(left > least, left, 0.0), weights)
 
     def _variance(self) -> Array:
         def of_one(own: Any) -> Array:

@@ -155,6 +155,39 @@ def test_locations_are_spread_and_learned():
     np.testing.assert_allclose(longer.apply(moved).inducing, spec.apply(moved).inducing)
 
 
+def in_precision(dtype, number, evidence):
+    """Conditioned on values 1.3 next to this evidence, in one type or the other."""
+    times = jnp.linspace(0, 1, len(evidence), dtype=dtype)
+    weights = jnp.asarray(evidence, dtype)[None, :, None]
+    solver = solvers.inducing(number, learned=False)
+    kernel = kernels.RBF(0.3)
+    hyperparameters = jax.tree.map(lambda x: jnp.asarray(x, dtype)[None], kernel.init(times))
+    prior = solver.prior(kernel, hyperparameters, times, jnp.zeros((1, len(evidence)), dtype))
+    return jax.jit(prior.condition)(DiagonalGaussian(1.3 * weights, -0.5 * weights))
+
+
+@pytest.mark.parametrize(("strength", "tolerance"), [(1e4, 0.03), (1e6, 0.3)])
+def test_float32_next_to_strong_evidence(strength, tolerance):
+    """What is left of variances is no rounding error: next to evidence of 10⁶ that would be nine times as much."""
+    evidence = np.full(100, strength)
+    exact, got = (in_precision(dtype, 25, evidence) for dtype in (jnp.float64, jnp.float32))
+    np.testing.assert_allclose(got.log_normalizer, exact.log_normalizer, rtol=1e-4)
+    np.testing.assert_allclose(got.variance, exact.variance, rtol=tolerance)
+    np.testing.assert_allclose(got.mean, exact.mean, atol=3e-3)
+
+
+@pytest.mark.parametrize("number", [20, 8])
+def test_float32_where_it_cannot_hold_the_evidence(number):
+    """Next to sites without evidence: a lower bound still, and means that are not those of other evidence."""
+    evidence = np.zeros(20)
+    evidence[7:9] = 1e8, 5e7
+    exact, got = (in_precision(dtype, number, evidence) for dtype in (jnp.float64, jnp.float32))
+    rounding = 16 * float(exact.log_normalizer[0]) * np.finfo(np.float32).eps
+    assert -1e-5 * exact.log_normalizer[0] < got.log_normalizer[0] - exact.log_normalizer[0] < rounding
+    np.testing.assert_allclose(got.mean, exact.mean, atol=0.05)
+    assert np.all(got.variance > 0)
+
+
 def test_refusals():
     with pytest.raises(
         ValueError, match=r"inducing\(10\) has more inducing locations than there are sites, 9"
