@@ -168,7 +168,7 @@ def in_precision(dtype, number, evidence):
 
 @pytest.mark.parametrize(("strength", "tolerance"), [(1e4, 0.03), (1e6, 0.3)])
 def test_float32_next_to_strong_evidence(strength, tolerance):
-    """What is left of variances is no rounding error: next to evidence of 10⁶ that would be nine times as much."""
+    """What is left of variances is no rounding error, which next to evidence of 10⁶ would be most of them."""
     evidence = np.full(100, strength)
     exact, got = (in_precision(dtype, 25, evidence) for dtype in (jnp.float64, jnp.float32))
     np.testing.assert_allclose(got.log_normalizer, exact.log_normalizer, rtol=1e-4)
